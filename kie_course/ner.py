@@ -96,7 +96,12 @@ def cut_windows(
         start = back
     cuts = [(b + a) // 2 for (_, b), (a, _) in zip(extents, extents[1:], strict=False)]
     owned = zip([0, *cuts], [*cuts, len(sizes)], strict=True)
-    return [(*extent, *own) for extent, own in zip(extents, owned, strict=True)]
+    # Between a short and a very long word a window may own nothing: it is not read.
+    return [
+        (*extent, *own)
+        for extent, own in zip(extents, owned, strict=True)
+        if own[0] < own[1]
+    ]
 
 
 def encode(
@@ -223,7 +228,8 @@ class Tagger:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), tokenizer and report into a folder."""
-        self.model.save_pretrained(folder)
+        with models.quiet():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         report = json.dumps(self.report, indent=1, ensure_ascii=False)
         (Path(folder) / "report.json").write_text(report, encoding="utf-8")
@@ -356,7 +362,7 @@ def score(gold: list[list[str]], predicted: list[list[str]]) -> dict:
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
-    if not any(label != "O" for row in (*gold, *predicted) for label in row):
+    if not any(data.spans(row) for row in (*gold, *predicted)):
         table = {"micro avg": dict.fromkeys(("precision", "recall", "f1-score"), 0.0)}
     else:
         table = classification_report(

@@ -236,8 +236,12 @@ def _kernel_manager(profile: str) -> type:
     backend = "module://matplotlib_inline.backend_inline"
     env = {"KIE_PROFILE": profile, "MPLBACKEND": backend}
 
+    # ipykernel warns of plain TCP at every start, across the progress bar; it stays on
+    # this machine.
+    kernel = get_kernel_dict(extra_arguments=["--log-level=ERROR"])
+
     class ThisPython(AsyncKernelManager):
-        kernel_spec = KernelSpec(resource_dir=RESOURCES, env=env, **get_kernel_dict())
+        kernel_spec = KernelSpec(resource_dir=RESOURCES, env=env, **kernel)
 
     return ThisPython
 
@@ -330,7 +334,38 @@ def refresh(
         nb.metadata.kie.update(profile="cpu", sources=sources, volatile=volatile)
         _write(nb, path)
         results.append(result)
+    _update_readme()
     return results
+
+
+def lesson_table() -> str:
+    """The README's table of lessons: title, study hours, measured time and memory."""
+    rows = [
+        "| lesson | title | path | study | time | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in lessons():
+        kie = _read(path).metadata.kie
+        took = kie.volatile
+        link = f"[{_number(path)}](notebooks/{path.name})"
+        way = "core" if kie.core else "optional"
+        rows.append(
+            f"| {link} | {kie.title} | {way} | {kie.study_hours} h "
+            f"| {took.seconds:.0f} s | {took.peak_memory_mb / 1000:.1f} GB |"
+        )
+    return "\n".join(rows)
+
+
+def _update_readme() -> None:
+    """Bring the README's table up to date, where there is a README (in a clone)."""
+    from kie_course.data import home
+
+    readme = home() / "README.md"
+    if readme.is_file():
+        start, end = "<!-- lessons -->\n", "\n<!-- /lessons -->"
+        head, _, rest = readme.read_text(encoding="utf-8").partition(start)
+        tail = rest.partition(end)[2]
+        _replace(readme, head + start + lesson_table() + end + tail)
 
 
 def _result(nb: NotebookNode, path: Path, profile: str) -> dict:

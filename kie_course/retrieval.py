@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -194,7 +194,8 @@ class BiEncoder:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), tokenizer, settings and report into a folder."""
-        self.model.save_pretrained(folder)
+        with models.quiet():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         own = ("temperature", "normalize", "max_length", "report")
         settings = {key: getattr(self, key) for key in own}
@@ -223,11 +224,15 @@ def load(
     source = Path(models.resolve(name))
     model = models.load("AutoModel", name, add_pooling_layer=False)
     own = source / "retrieval.json"
-    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
     tokenizer = models.load_tokenizer(name)
-    return BiEncoder(
-        model.to(models.device(device)), tokenizer, bf16=bf16, **settings
-    )
+    encoder = BiEncoder(model.to(models.device(device)), tokenizer, bf16=bf16)
+    if own.is_file():
+        try:
+            settings = json.loads(own.read_text(encoding="utf-8"))
+            encoder = replace(encoder, **settings)
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{own} is damaged: train the model again") from error
+    return encoder
 
 
 @dataclass(frozen=True)
@@ -377,16 +382,25 @@ def per_query(
     return values
 
 
+def _answered(judgements: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The queries that have a relevant document."""
+    return [q for q, grades in judgements.items() if max(grades.values()) > 0]
+
+
 def evaluate(ranker: Ranker, collection: Beir, split: str) -> dict[str, dict[str, float]]:
     """Rank the judged queries of a split and score them; see `per_query`.
 
     Raises:
-        BadInput: the collection has no such split.
+        BadInput: the collection has no such split, or nothing relevant in it.
     """
     if split not in collection.judgements:
         have = ", ".join(collection.judgements)
         raise BadInput(f"there is no qrels/{split}.tsv here; there is: {have}")
     judged = collection.judgements[split]
+    if not _answered(judged):
+        raise BadInput(
+            f"no query of qrels/{split}.tsv has a relevant document: nothing to score"
+        )
     ranked = ranker.rank([collection.queries[q] for q in judged], 100)
     return per_query(dict(zip(judged, ranked, strict=True)), judged)
 
@@ -541,17 +555,24 @@ def train(
     learn, dev = collection.judgements["train"], collection.judgements.get("dev")
     held_out = dev is None
     if held_out:
-        if len(learn) < 2:
-            raise BadInput("training needs at least two queries, or qrels/dev.tsv")
-        rest, tenth = hold_out(list(learn), settings.seed)
+        answered = _answered(learn)
+        if len(answered) < 2:
+            raise BadInput(
+                "training needs at least two queries with a relevant document, "
+                "or qrels/dev.tsv"
+            )
+        rest, tenth = hold_out(answered, settings.seed)
         learn, dev = {q: learn[q] for q in rest}, {q: learn[q] for q in tenth}
     encoder = load(model, settings.device, settings.bf16)
     encoder.temperature, encoder.normalize = temperature, normalize
     checked = Beir(collection.documents, collection.queries, {"dev": dev})
 
+    measured: list[dict[str, float]] = []
+
     def dev_score() -> float:
         scores = evaluate(Dense(encoder, checked.documents), checked, "dev")
-        return mean(scores)["ndcg@10"]
+        measured.append(mean(scores))
+        return measured[-1]["ndcg@10"]
 
     def batch_loss(network, batch):
         query, document = (
@@ -572,7 +593,10 @@ def train(
         folder=None if folder is None else Path(folder),
         progress=progress,
     )
+    # A resumed run lists only what it evaluated itself.
+    steps = [step for step, _ in encoder.history.dev][-len(measured) or None :]
     encoder.report = {
+        "dev": [{"step": s, **m} for s, m in zip(steps, measured, strict=False)],
         "settings": {
             **asdict(settings),
             "device": encoder.model.device.type,

@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -179,18 +180,20 @@ def fit(
     run = _Run(model, examples, collate, compute_loss, settings, folder)
     if not run.resume() and evaluate_first and evaluate:
         run.judge(evaluate())
+    if evaluate and run.awaits_judgement():
+        run.judge(evaluate())
     with tqdm(
         total=run.total, initial=run.step, desc="training", disable=not progress
     ) as bar:
         for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
+            if run.patience_is_out():
+                break
             for loss in run.epoch(epoch):
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if evaluate:
                 run.judge(evaluate())
                 bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
-            if run.patience_is_out():
-                break
     run.finish()
     return run.history
 
@@ -268,6 +271,12 @@ class _Run:
         if self.checkpoint:
             self.save()
 
+    def awaits_judgement(self) -> bool:
+        """Whether a run was killed after an epoch's last step, before its evaluation."""
+        judged = {step for step, _ in self.history.dev}
+        ends_epoch = self.step > 0 and self.step % self.steps_an_epoch == 0
+        return ends_epoch and self.step not in judged
+
     def patience_is_out(self) -> bool:
         patience, scores = self.settings.patience, self.history.dev
         if patience is None or not scores:
@@ -279,14 +288,22 @@ class _Run:
         """Write a checkpoint beside the last one, then swap: never half a checkpoint."""
         fresh = self.checkpoint.with_name("checkpoint.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        self.accelerator.save_state(str(fresh))
-        if self.best_weights:
-            weights = {k: v.contiguous() for k, v in self.best_weights.items()}
-            save_file(weights, fresh / "best.safetensors")
+        try:
+            self.accelerator.save_state(str(fresh))
+            if self.best_weights:
+                weights = {k: v.contiguous() for k, v in self.best_weights.items()}
+                save_file(weights, fresh / "best.safetensors")
+        except (SafetensorError, RuntimeError) as error:  # a full disk, say
+            raise OSError(f"{fresh} cannot be written: {error}") from error
         state = {"step": self.step, "history": asdict(self.history), **self._identity()}
-        (fresh / "run.json").write_text(json.dumps(state), encoding="utf-8")
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        (fresh / "run.part").write_text(json.dumps(state), encoding="utf-8")
+        os.replace(fresh / "run.part", fresh / "run.json")  # now it is whole
+        old = self.checkpoint.with_name("checkpoint.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.checkpoint.exists():
+            os.replace(self.checkpoint, old)
         os.replace(fresh, self.checkpoint)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _identity(self) -> dict:
         """What must be equal for a run to go on from a checkpoint."""
@@ -299,6 +316,8 @@ class _Run:
         fresh = self.checkpoint.with_name("checkpoint.new")
         if not self.checkpoint.exists() and (fresh / "run.json").is_file():
             os.replace(fresh, self.checkpoint)  # killed between the two last steps
+        for rest in (fresh, self.checkpoint.with_name("checkpoint.old")):
+            shutil.rmtree(rest, ignore_errors=True)
         if not (self.checkpoint / "run.json").is_file():
             return False
         state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
@@ -311,12 +330,17 @@ class _Run:
         if (self.checkpoint / "best.safetensors").is_file():
             self.best_weights = load_file(self.checkpoint / "best.safetensors")
         self.history = History(**state["history"])
+        for pairs in (self.history.loss, self.history.dev):
+            pairs[:] = map(tuple, pairs)  # JSON knows lists only
         self.step = self.history.resumed_at = state["step"]
         return True
 
     def finish(self) -> None:
         """Put the best weights into the model and give accelerate's wrappers back."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        # What accelerate puts back lacks Transformers' own wrapper, which returns
+        # attentions and hidden states: the class's forward is the whole one.
+        vars(self.bare).pop("forward", None)
         if self.best_weights:
             self.bare.load_state_dict(self.best_weights)
         self.bare.eval()

@@ -121,6 +121,11 @@ def test_committed_form_is_fresh(path: Path) -> None:
     assert notebooks.stale(path) == []
 
 
+def test_the_readme_shows_the_measured_times() -> None:
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- lessons -->\n{notebooks.lesson_table()}\n<!-- /lessons -->" in readme
+
+
 @each_lesson
 def test_lesson_is_readable(path: Path) -> None:
     assert style.faults(read(path), number(path)) == []
@@ -166,9 +171,10 @@ for step in range(3):
     print("a bar", file=sys.stderr, flush=True)
     time.sleep(0.3)"""
 
-WIDGET = f"""\
-widget = {{"text/plain": "bar", "{notebooks.WIDGET}": {{"model_id": "0"}}}}
-display(widget, raw=True)"""
+WIDGET = """\
+from kie_course.notebooks import WIDGET
+
+display({"text/plain": "bar", WIDGET: {"model_id": "0"}}, raw=True)"""
 
 RECORDS = """\
 record("before/f1", 0.25)
@@ -216,7 +222,8 @@ def good_lesson() -> nbformat.NotebookNode:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that the executor takes for the course's."""
+    """A folder that the executor takes for the course's, until this file is done."""
+    # The tests over the notebooks on disk stand above, and so run before.
     folder = tmp_path_factory.mktemp("course")
     (folder / "notebooks").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -518,7 +525,7 @@ def test_a_draft_gets_ids_that_do_not_depend_on_chance(lesson) -> None:
 
 
 def test_run_writes_results_and_prints_before_and_after(
-    home: Path, refreshed, capsys: pytest.CaptureFixture
+    home: Path, refreshed, capfd: pytest.CaptureFixture
 ) -> None:
     (result,) = notebooks.run(["06"], "smoke", progress=True)
     stored = json.loads((home / "build" / "results" / "06.smoke.json").read_text())
@@ -527,10 +534,11 @@ def test_run_writes_results_and_prints_before_and_after(
     assert result["seed"] == SEED
     assert result["seconds"] > 0
     assert result["peak_memory_mb"] > 10
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     row = ["06", "f1", "0.250", "0.750", "+0.500"]
     assert printed.out.splitlines()[-1].split() == row
     assert "06_small: 100%" in printed.err
+    assert "WARNING" not in printed.err
 
 
 def test_the_kernel_is_this_python_whatever_kernels_are_installed(

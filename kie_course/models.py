@@ -198,9 +198,7 @@ def autocast(on: torch.device, bf16: bool = True):
     """Context in which matrix products run in bfloat16 where the device has it."""
     import torch
 
-    return torch.autocast(
-        on.type, dtype=torch.bfloat16, enabled=bf16 and has_bf16(on)
-    )
+    return torch.autocast(on.type, dtype=torch.bfloat16, enabled=bf16 and has_bf16(on))
 
 
 @contextlib.contextmanager

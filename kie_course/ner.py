@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def cut_windows(
             back -= 1
             shared += sizes[back]
         start = back
-    cuts = [(b + a) // 2 for (_, b), (a, _) in zip(extents, extents[1:], strict=False)]
+    cuts = [(b + a) // 2 for (_, b), (a, _) in pairwise(extents)]
     owned = zip([0, *cuts], [*cuts, len(sizes)], strict=True)
     # Between a short and a very long word a window may own nothing: it is not read.
     return [
@@ -153,7 +154,7 @@ def encode(
 
 
 def collate(windows: Sequence[Window], pad_id: int) -> dict[str, torch.Tensor]:
-    """Pad windows to the longest: `input_ids, attention_mask, labels` (batch, piece)."""
+    """Pad to the longest: `input_ids, attention_mask, labels`, (batch, piece)."""
     width = max(len(w) for w in windows)
 
     def padded(rows: Iterable[list[int]], fill: int) -> torch.Tensor:
@@ -235,9 +236,7 @@ class Tagger:
         (Path(folder) / "report.json").write_text(report, encoding="utf-8")
 
 
-def load(
-    folder: str | Path, device: str | None = None, bf16: bool = True
-) -> Tagger:
+def load(folder: str | Path, device: str | None = None, bf16: bool = True) -> Tagger:
     """Load a tagger that `Tagger.save` wrote.
 
     Raises:
@@ -256,14 +255,16 @@ def _is_label(name: str) -> bool:
 
 
 def label_names(sentences: Iterable[Sentence]) -> list[str]:
-    """`O`, then `B-` and `I-` of every type that occurs, types in alphabetical order."""
+    """`O`, then `B-` and `I-` of every type that occurs, types in alphabetic order."""
     kinds = {label[2:] for s in sentences for label in s.labels if label != "O"}
     return ["O", *(f"{prefix}-{kind}" for kind in sorted(kinds) for prefix in "BI")]
 
 
 def hold_out(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:
     """Split a seeded tenth off (at least one item): `(the rest, the tenth)`."""
-    chosen = set(random.Random(seed).sample(range(len(items)), max(1, len(items) // 10)))
+    chosen = set(
+        random.Random(seed).sample(range(len(items)), max(1, len(items) // 10))
+    )
     rest = [item for i, item in enumerate(items) if i not in chosen]
     return rest, [item for i, item in enumerate(items) if i in chosen]
 
@@ -366,7 +367,12 @@ def score(gold: list[list[str]], predicted: list[list[str]]) -> dict:
         table = {"micro avg": dict.fromkeys(("precision", "recall", "f1-score"), 0.0)}
     else:
         table = classification_report(
-            gold, predicted, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
+            gold,
+            predicted,
+            mode="strict",
+            scheme=IOB2,
+            output_dict=True,
+            zero_division=0,
         )
 
     def row(values: dict) -> dict:
@@ -404,12 +410,15 @@ def predict(tagger: Tagger, texts: Sequence[str], progress: bool = False) -> lis
         for start, end in data.sentences(text)
     ]
     labels = tagger.tag(
-        [[texts[i][a:b] for a, b in offsets] for i, offsets in pieces], progress=progress
+        [[texts[i][a:b] for a, b in offsets] for i, offsets in pieces],
+        progress=progress,
     )
     results: list[dict] = [{"text": text, "entities": []} for text in texts]
     for (index, offsets), row in zip(pieces, labels, strict=True):
         for first, last, kind in data.spans(row):
             start, end = offsets[first][0], offsets[last - 1][1]
             mention = {"start": start, "end": end, "type": kind}
-            results[index]["entities"].append(mention | {"text": texts[index][start:end]})
+            results[index]["entities"].append(
+                mention | {"text": texts[index][start:end]}
+            )
     return results

@@ -104,7 +104,9 @@ def attention(
         keys: words above the columns.
     """
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    axes.set_xticks(range(len(keys)), keys, rotation=60, ha="left", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(keys)), keys, rotation=60, ha="left", rotation_mode="anchor"
+    )
     axes.set_yticks(range(len(queries)), queries)
     axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0)
     axes.set(xlabel="key: read from", ylabel="query: who reads")

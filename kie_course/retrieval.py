@@ -166,7 +166,9 @@ class BiEncoder:
         if not texts:
             return []
         limit = min(self.max_length, models.max_length(self.model))
-        return self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        return self.tokenizer(list(texts), truncation=True, max_length=limit)[
+            "input_ids"
+        ]
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
@@ -266,9 +268,7 @@ def search(model: BiEncoder, index: Index, query: str, k: int = 10) -> Ranking:
 
 
 def _search(model, index: Index, queries: Sequence[str], k: int) -> list[Ranking]:
-    scores, found = index.vectors.search(
-        model.encode(queries), min(k, len(index.ids))
-    )
+    scores, found = index.vectors.search(model.encode(queries), min(k, len(index.ids)))
     return [
         [(index.ids[i], float(s)) for i, s in zip(row, values, strict=True)]
         for row, values in zip(found, scores, strict=True)
@@ -387,7 +387,9 @@ def _answered(judgements: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [q for q, grades in judgements.items() if max(grades.values()) > 0]
 
 
-def evaluate(ranker: Ranker, collection: Beir, split: str) -> dict[str, dict[str, float]]:
+def evaluate(
+    ranker: Ranker, collection: Beir, split: str
+) -> dict[str, dict[str, float]]:
     """Rank the judged queries of a split and score them; see `per_query`.
 
     Raises:

@@ -150,7 +150,7 @@ def fit(
     examples: Sequence[Any],
     collate: Callable[[list[Any]], dict[str, torch.Tensor]],
     compute_loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor],
-    settings: Settings = Settings(),  # noqa: B008 (frozen)
+    settings: Settings = Settings(),
     *,
     evaluate: Callable[[], float] | None = None,
     evaluate_first: bool = False,
@@ -272,7 +272,7 @@ class _Run:
             self.save()
 
     def awaits_judgement(self) -> bool:
-        """Whether a run was killed after an epoch's last step, before its evaluation."""
+        """Whether a run was killed after an epoch's last step, not yet evaluated."""
         judged = {step for step, _ in self.history.dev}
         ends_epoch = self.step > 0 and self.step % self.steps_an_epoch == 0
         return ends_epoch and self.step not in judged
@@ -285,7 +285,7 @@ class _Run:
         return since >= patience
 
     def save(self) -> None:
-        """Write a checkpoint beside the last one, then swap: never half a checkpoint."""
+        """Write a checkpoint beside the last, then swap: never half a checkpoint."""
         fresh = self.checkpoint.with_name("checkpoint.new")
         shutil.rmtree(fresh, ignore_errors=True)
         try:
@@ -323,8 +323,8 @@ class _Run:
         state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
         if any(state[key] != value for key, value in self._identity().items()):
             raise BadInput(
-                f"{self.checkpoint.parent} holds an interrupted run with other settings "
-                "or data: repeat its settings, or start anew with --overwrite"
+                f"{self.checkpoint.parent} holds an interrupted run with other "
+                "settings or data: repeat its settings, or start anew with --overwrite"
             )
         self.accelerator.load_state(str(self.checkpoint))
         if (self.checkpoint / "best.safetensors").is_file():

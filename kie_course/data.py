@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,9 +174,9 @@ def read_conll(path: str | Path, types: Iterable[str] | None = None) -> list[Sen
     sentences = [rows for rows in sentences if rows]
     if not sentences:
         raise BadInput(f"{path}: no sentence in this file")
-    keep = None if types is None else set(types)
     scheme = _scheme(path, sentences)
-    return [_sentence(path, rows, scheme, keep) for rows in sentences]
+    read = [_sentence(path, rows, scheme) for rows in sentences]
+    return read if types is None else keep_types(read, types)
 
 
 def _scheme(path, sentences) -> str:
@@ -201,7 +201,7 @@ def _scheme(path, sentences) -> str:
     return "IOB1" if opens_with_i else "IOB2"
 
 
-def _sentence(path, rows, scheme: str, keep: set[str] | None) -> Sentence:
+def _sentence(path, rows, scheme: str) -> Sentence:
     labels, previous = [], "O"
     for position, (number, _, tag) in enumerate(rows):
         inside = previous[0] in "BI" and previous[2:] == tag[2:]
@@ -218,9 +218,23 @@ def _sentence(path, rows, scheme: str, keep: set[str] | None) -> Sentence:
         if tag != "O":
             first = tag[0] in "BS" or (scheme == "IOB1" and not inside)
             label = ("B" if first else "I") + tag[1:]
-        labels.append("O" if keep is not None and label[2:] not in keep else label)
+        labels.append(label)
         previous = tag
     return Sentence([word for _, word, _ in rows], labels)
+
+
+def keep_types(sentences: Iterable[Sentence], types: Iterable[str]) -> list[Sentence]:
+    """Let mentions of other types become `O`."""
+    keep = set(types)
+    return [
+        Sentence(s.words, [label if label[2:] in keep else "O" for label in s.labels])
+        for s in sentences
+    ]
+
+
+def types_in(sentences: Iterable[Sentence]) -> set[str]:
+    """The types of all mentions."""
+    return {label[2:] for s in sentences for label in s.labels if label != "O"}
 
 
 def write_conll(path: str | Path, sentences: Iterable[Sentence]) -> None:
@@ -400,6 +414,17 @@ def _read_qrels(
     return judged
 
 
+def answered(
+    judgements: Mapping[str, Mapping[str, int]],
+) -> dict[str, Mapping[str, int]]:
+    """Judgements of the queries that have an answer: a document graded above 0."""
+    return {
+        query: grades
+        for query, grades in judgements.items()
+        if any(grade > 0 for grade in grades.values())
+    }
+
+
 def load_retrieval() -> Beir:
     """The course's own help centre: articles, customers' questions, judgements."""
     return read_beir(home() / "data" / "retrieval")
@@ -451,14 +476,14 @@ def read_squad(path: str | Path) -> list[dict]:
             for paragraph in article["paragraphs"]
             for qa in paragraph["qas"]
         ]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not SQuAD JSON ({error})") from error
     seen = set()
     for item in questions:
         if item["id"] in seen:
             raise BadInput(f"{path}: question id {item['id']!r} occurs twice")
         seen.add(item["id"])
-        if not item["question"].strip():
+        if not str(item["question"] or "").strip():
             raise BadInput(f"{path}: question {item['id']!r} is empty")
         for start, text in item["answers"]:
             if item["context"][start : start + len(text)] != text:

@@ -256,8 +256,8 @@ def _is_label(name: str) -> bool:
 
 def label_names(sentences: Iterable[Sentence]) -> list[str]:
     """`O`, then `B-` and `I-` of every type that occurs, types in alphabetic order."""
-    kinds = {label[2:] for s in sentences for label in s.labels if label != "O"}
-    return ["O", *(f"{prefix}-{kind}" for kind in sorted(kinds) for prefix in "BI")]
+    kinds = sorted(data.types_in(sentences))
+    return ["O", *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI")]
 
 
 def hold_out(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:

@@ -283,6 +283,7 @@ def run(
     to `out/results/NN.PROFILE.json` and returned.
     Raises `BadInput` and `LessonFailed` as `execute` does.
     """
+    _profile(profile)  # an unknown one is refused before anything else
     results = []
     for path in lessons(names):
         nb = execute(path, profile, {"profile": profile}, progress, out)

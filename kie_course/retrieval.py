@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, normalize
 from tqdm import tqdm
 
 from kie_course import SEED, BadInput, models, training
-from kie_course.data import Beir
+from kie_course.data import Beir, answered
 from kie_course.ner import hold_out
 
 Ranking = list[tuple[str, float]]
@@ -165,10 +165,14 @@ class BiEncoder:
         """Word-piece ids of texts, special tokens included, cut to `max_length`."""
         if not texts:
             return []
-        limit = min(self.max_length, models.max_length(self.model))
-        return self.tokenizer(list(texts), truncation=True, max_length=limit)[
-            "input_ids"
-        ]
+        texts = list(texts)
+        rows = self.tokenizer(texts, truncation=True, max_length=self.limit)
+        return rows["input_ids"]
+
+    @property
+    def limit(self) -> int:
+        """Word pieces that are read of a text: `max_length`, or the model's own."""
+        return min(self.max_length, models.max_length(self.model))
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
@@ -369,7 +373,7 @@ def per_query(
     from ir_measures import RR, Qrel, R, ScoredDoc, nDCG
 
     names = dict(zip((nDCG @ 10, RR @ 10, R @ 100), METRICS, strict=True))
-    judged = {q: grades for q, grades in judgements.items() if max(grades.values()) > 0}
+    judged = answered(judgements)
     qrels = [Qrel(q, d, g) for q, grades in judged.items() for d, g in grades.items()]
     run = [
         ScoredDoc(q, document, -float(place))
@@ -380,11 +384,6 @@ def per_query(
     for item in ir_measures.iter_calc(list(names), qrels, run):
         values[names[item.measure]][item.query_id] = float(item.value)
     return values
-
-
-def _answered(judgements: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The queries that have a relevant document."""
-    return [q for q, grades in judgements.items() if max(grades.values()) > 0]
 
 
 def evaluate(
@@ -399,7 +398,7 @@ def evaluate(
         have = ", ".join(collection.judgements)
         raise BadInput(f"there is no qrels/{split}.tsv here; there is: {have}")
     judged = collection.judgements[split]
-    if not _answered(judged):
+    if not answered(judged):
         raise BadInput(
             f"no query of qrels/{split}.tsv has a relevant document: nothing to score"
         )
@@ -471,9 +470,8 @@ def make_pairs(
     """
     answers = {
         query: frozenset(d for d, grade in grades.items() if grade > 0)
-        for query, grades in judgements.items()
+        for query, grades in answered(judgements).items()
     }
-    answers = {query: relevant for query, relevant in answers.items() if relevant}
     texts = [collection.queries[q] for q in answers]
     wrong: dict[str, list[str]] = {query: [] for query in answers}
     if hard_negatives:
@@ -517,7 +515,31 @@ def collate(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:
     }
 
 
-RECIPE = training.Settings(learning_rate=5e-5, epochs=3, batch_size=32)
+def learn_and_dev(
+    judgements: Mapping[str, Mapping], seed: int
+) -> tuple[Mapping[str, Mapping[str, int]], Mapping[str, Mapping[str, int]]]:
+    """Give the judgements to learn from, and those that choose the best epoch.
+
+    Where no split is called `dev`, a seeded tenth of the answered training queries is
+    held out.
+
+    Raises:
+        BadInput: one answered query only, and no dev.
+    """
+    learn = judgements["train"]
+    if "dev" in judgements:
+        return learn, judgements["dev"]
+    learn = answered(learn)
+    if len(learn) < 2:
+        raise BadInput(
+            "training needs at least two queries with a relevant document, "
+            "or qrels/dev.tsv"
+        )
+    rest, tenth = hold_out(list(learn), seed)
+    return {q: learn[q] for q in rest}, {q: learn[q] for q in tenth}
+
+
+RECIPE = training.Settings(learning_rate=1e-4, epochs=3, batch_size=32)
 """Settings that dev chose for retrieval."""
 
 
@@ -528,7 +550,7 @@ def train(
     settings: training.Settings = RECIPE,
     temperature: float = 0.05,
     normalize: bool = True,
-    hard_negatives: int = 1,
+    hard_negatives: int = 0,
     folder: str | Path | None = None,
     progress: bool = True,
     loss: Callable[..., torch.Tensor] = info_nce,
@@ -554,17 +576,8 @@ def train(
     """
     if "train" not in collection.judgements:
         raise BadInput("there is no qrels/train.tsv here: nothing to train on")
-    learn, dev = collection.judgements["train"], collection.judgements.get("dev")
-    held_out = dev is None
-    if held_out:
-        answered = _answered(learn)
-        if len(answered) < 2:
-            raise BadInput(
-                "training needs at least two queries with a relevant document, "
-                "or qrels/dev.tsv"
-            )
-        rest, tenth = hold_out(answered, settings.seed)
-        learn, dev = {q: learn[q] for q in rest}, {q: learn[q] for q in tenth}
+    learn, dev = learn_and_dev(collection.judgements, settings.seed)
+    held_out = "dev" not in collection.judgements
     encoder = load(model, settings.device, settings.bf16)
     encoder.temperature, encoder.normalize = temperature, normalize
     checked = Beir(collection.documents, collection.queries, {"dev": dev})

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import small_exercises as small
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -25,6 +26,8 @@ from kie_course import (
     cli,
     corpus,
     data,
+    doctor,
+    exercises,
     models,
     notebooks,
     retrieval,
@@ -192,13 +195,18 @@ def shelf(tmp_path_factory, encoder) -> Path:
 
 @pytest.fixture
 def desk(tmp_path, shelf, monkeypatch) -> Path:
-    """The working directory of a test: the good files, and links to the models."""
+    """The working directory of a test: the good files, and links to the models.
+
+    The course has two small exercises, and a class has handed them in.
+    """
     for name in ("train.conll", "dev.conll", "test.conll", "shop"):
         source = shelf / name
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
         copy(source, tmp_path / name)
     for name in ("tagger", "finder"):
         (tmp_path / name).symlink_to(shelf / name)
+    small.hand_in(tmp_path / "class" / "ada", small.RIGHT)
+    monkeypatch.setattr(exercises, "EXERCISES", small.EXERCISES)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -273,6 +281,32 @@ REFUSALS = {
     ),
     "export into a file": ("data export --format beir --out out", "out", {"out": "x"}),
     "unknown benchmark": ("bench --only luck", "'luck'", {}),
+    # exercises
+    "workbook without folder": ("workbook", "DIR", {}),
+    "workbook into a file": ("workbook out", "out is a file", {"out": "x"}),
+    "workbook below a file": ("workbook test.conll/out", "test.conll/out", {}),
+    "progress of nothing": ("progress no", "no: no such folder", {}),
+    "progress of a file": ("progress test.conll", "test.conll: no such folder", {}),
+    "no notebook to check": ("check 90_no.ipynb", "90_no.ipynb: no such file", {}),
+    "folder for a notebook": ("check 90_a.ipynb", "90_a.ipynb", {"90_a.ipynb/": ""}),
+    "no name of a lesson": ("check test.conll", "test.conll: the file's name", {}),
+    "lesson without exercises": ("check 91_a.ipynb", "there is 90", {}),
+    "notebook no JSON": (
+        "check 90_a.ipynb",
+        "90_a.ipynb is not a notebook",
+        {"90_a.ipynb": "{"},
+    ),
+    "JSON no notebook": (
+        "check 90_a.ipynb",
+        "90_a.ipynb is not a notebook",
+        {"90_a.ipynb": '{"cells": 1}'},
+    ),
+    "no class": ("grade no --out out", "no: no such folder", {}),
+    "a file for a class": ("grade test.conll --out out", "no such folder", {}),
+    "class without students": ("grade a --out out", "a holds no student", {"a/": ""}),
+    "grades nowhere": ("grade class", "--out", {}),
+    "grades into the class": ("grade class --out class/out", "class/out must not", {}),
+    "grades into a file": ("grade class --out out", "out: File exists", {"out": "x"}),
     # CoNLL files
     "missing file": (f"{NER} no.conll", "no.conll: no such file", {}),
     "missing dev": (f"{NER} train.conll --dev no.conll", "no.conll", {}),
@@ -435,6 +469,15 @@ ACCEPTED = {
     "export": ("data export --format beir --out new/folder", {}),
     "export of a type": ("data export --format conll --types PER --out out", {}),
     "stats": ("data stats", {}),
+    "workbook": ("workbook new/folder", {}),
+    "workbook beside files": ("workbook .", {}),
+    "progress": ("progress class/ada", {}),
+    "progress without a notebook": ("progress shop", {}),
+    "check": (f"check class/ada/{small.LESSON}", {}),
+    "grade": ("grade class --out new/folder", {}),
+    "grade over files": ("grade class --out out", {"out/grades.csv": "old"}),
+    "grade of no JSON": ("grade class --out out", {"class/bo/90_a.ipynb": "{"}),
+    "grade of no notebook": ("grade class --out out", {"class/bo/": ""}),
 }
 
 
@@ -512,7 +555,7 @@ def test_help_and_the_corpus_need_no_heavy_import(tmp_path):
     script = f"""
 import sys
 from kie_course.cli import main
-for line in ("--help", "ner train --help"):
+for line in ("--help", "ner train --help", "grade --help"):
     try:
         main(line.split())
     except SystemExit as end:
@@ -530,7 +573,7 @@ assert not heavy, heavy
 
 
 def test_doctor_prints_a_line_a_check_and_fails_if_one_fails(monkeypatch):
-    monkeypatch.setattr(cli, "_lessons", lambda: "14 lessons")
+    monkeypatch.setattr(doctor, "lessons", lambda: "14 lessons")
     lines = done("doctor").splitlines()
     assert all(line.startswith("ok ") for line in lines)
     for what in ("Python 3", "torch 2", "SHA-256 53aa", "device ", "memory ", "disk "):
@@ -539,7 +582,7 @@ def test_doctor_prints_a_line_a_check_and_fails_if_one_fails(monkeypatch):
 
 def test_doctor_tells_the_remedy(monkeypatch):
     monkeypatch.setattr(models, "SHIPPED_SHA256", "0" * 64)
-    monkeypatch.setattr(cli, "NEEDED_GIB", 10**6)
+    monkeypatch.setattr(doctor, "NEEDED_GIB", 10**6)
     models.shipped_folder.cache_clear()
     result = kie("doctor")
     models.shipped_folder.cache_clear()
@@ -553,7 +596,7 @@ def test_doctor_tells_the_remedy(monkeypatch):
 @pytest.mark.parametrize("line", ["torch<2", "no-such-package>=1"])
 def test_doctor_tells_which_package_to_install(line):
     with pytest.raises(BadInput, match=f"pip install '{line}'"):
-        cli._package(line)
+        doctor.package(line)
 
 
 def test_run_hands_lessons_and_profile_on(monkeypatch):
@@ -604,6 +647,35 @@ def test_bench_prints_figures_as_table_or_json(monkeypatch):
     monkeypatch.setattr(bench, "run", lambda parts: figures if parts else {})
     assert report("bench", "--only", "intents") == figures
     assert "0.8" in done("bench", "--only", "intents")
+
+
+# ------------------------------------------------------------------------- exercises
+
+
+def test_exercises_that_are_right_give_status_0_and_others_1(desk):
+    wrong = small.RIGHT | {"90.2": small.BLANK["90.2"]}
+    files = [Path("class/ada", small.LESSON), small.hand_in(Path("bo"), wrong)]
+    right, wrong = (kie("check", file) for file in files)
+    assert (right.status, wrong.status) == (0, 1)
+    assert right.out.count("right") == 2
+    assert wrong.out.splitlines()[0] == right.out.splitlines()[0]
+    assert "nothing is written" in wrong.out.splitlines()[1]
+    assert (right.err, wrong.err) == ("", "")
+
+
+def test_grades_and_progress_are_told(desk):
+    assert done("progress", "class/ada").splitlines()[-1] == "everything is done"
+    assert "5.0 of 5 points" in done("grade", "class", "--out", "out")
+    assert set(tree(desk / "out")) == {"grades.csv", "misconceptions.csv", "ada.html"}
+
+
+@pytest.mark.parametrize(
+    "command", [f"check class/ada/{small.LESSON}", "grade class --out out"]
+)
+def test_a_bad_seed_of_the_checks_is_refused(command, desk, monkeypatch):
+    monkeypatch.setenv("KIE_SEED", "luck")
+    assert "KIE_SEED" in refused(*words(command))
+    assert not Path("out").exists()
 
 
 # ------------------------------------------------------------------------------- ner

@@ -347,7 +347,9 @@ def lesson_table() -> str:
     ]
     for path in lessons():
         kie = _read(path).metadata.kie
-        took = kie.volatile
+        took = kie.get("volatile")
+        if took is None:  # never refreshed yet
+            continue
         link = f"[{_number(path)}](notebooks/{path.name})"
         way = "core" if kie.core else "optional"
         rows.append(

@@ -1,5 +1,6 @@
 """One figure style for the whole course: colour-blind safe, readable in greyscale.
 
+Importing this module sets the style for all figures of the process.
 Every figure carries alternative text, which says what a reader would see.
 """
 
@@ -41,12 +42,13 @@ STYLE = {
 }
 
 
+mpl.rcParams.update(STYLE)  # a title's place, say, is looked up when it is set
+
+
 def figure(columns: int = 1, width: float = 7.0, height: float = 3.2, **kwargs):
     """A figure in the course's style: `(figure, axes)`, sizes in inches."""
-    with mpl.rc_context(STYLE):
-        return plt.subplots(
-            1, columns, figsize=(width, height), layout="constrained", **kwargs
-        )
+    size = (width, height)
+    return plt.subplots(1, columns, figsize=size, layout="constrained", **kwargs)
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -64,8 +66,7 @@ def show(figure: Figure, alt: str) -> None:
     if len(alt.split()) < 5:
         raise BadInput(f"alternative text too short to say anything: {alt!r}")
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(figure)
     image = base64.b64encode(buffer.getvalue()).decode("ascii")
     display(

@@ -28,6 +28,10 @@ MAX_LENGTH = 256
 """Word pieces of a text that are read: what the shipped encoder was trained with."""
 
 
+GROUP = 16
+"""Texts that go through the encoder together."""
+
+
 class Ranker(Protocol):
     """Anything that ranks documents."""
 
@@ -176,8 +180,17 @@ class BiEncoder:
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
-        hidden = (model or self.model)(ids, mask).last_hidden_state
-        pooled = mean_pool(hidden.float(), mask)
+        # Questions and articles differ in length: rows of similar length go together,
+        # each group trimmed to its longest.
+        lengths = mask.sum(dim=1)
+        groups = lengths.argsort().split(GROUP)
+        parts = []
+        for rows in groups:
+            width = int(lengths[rows].max())
+            group = ids[rows, :width], mask[rows, :width]
+            hidden = (model or self.model)(*group).last_hidden_state
+            parts.append(mean_pool(hidden.float(), group[1]))
+        pooled = torch.cat(parts)[torch.cat(groups).argsort()]
         return normalize(pooled, dim=-1) if self.normalize else pooled
 
     def encode(

@@ -160,10 +160,9 @@ def fit(
     """Fine-tune a model in place; afterwards it holds the weights best on dev.
 
     Args:
-        model: a Transformers model.
+        model: a Transformers model, called with ids and mask.
         examples: each with a length (`len(example)`, in tokens).
-        collate: turns a list of examples into padded tensors; the name of each mask
-            ends in `attention_mask`.
+        collate: turns a list of examples into padded tensors.
         compute_loss: turns model and batch into a scalar.
         settings: see `Settings`.
         evaluate: gives the dev score, higher is better; called after every epoch.
@@ -224,6 +223,7 @@ class _Run:
             parameter_groups(model, settings.weight_decay), settings.learning_rate
         )
         self.bare = model
+        self.counter = model.register_forward_pre_hook(self._count, with_kwargs=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
     def epoch(self, epoch: int) -> Iterator[float]:
@@ -242,6 +242,13 @@ class _Run:
                 self.save()
             yield loss
 
+    def _count(self, model: torch.nn.Module, inputs: tuple, named: dict) -> None:
+        """Count what the model is fed in training: word pieces, and padding."""
+        if model.training:
+            mask = named["attention_mask"] if "attention_mask" in named else inputs[1]
+            self.history.real_tokens += int(mask.sum())
+            self.history.padded_tokens += mask.numel()
+
     def _step(self, batches: list[list[int]]) -> float:
         rate = linear_schedule(self.step, self.total, self.settings.warmup)
         for group in self.optimizer.param_groups:
@@ -249,9 +256,6 @@ class _Run:
         total = 0.0
         for indices in batches:
             batch = self.collate([self.examples[i] for i in indices])
-            for mask in (v for k, v in batch.items() if k.endswith("attention_mask")):
-                self.history.real_tokens += int(mask.sum())
-                self.history.padded_tokens += mask.numel()
             batch = {k: v.to(self.accelerator.device) for k, v in batch.items()}
             loss = self.compute_loss(self.model, batch) / len(batches)
             self.accelerator.backward(loss)
@@ -337,6 +341,7 @@ class _Run:
 
     def finish(self) -> None:
         """Put the best weights into the model and give accelerate's wrappers back."""
+        self.counter.remove()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         # What accelerate puts back lacks Transformers' own wrapper, which returns
         # attentions and hidden states: the class's forward is the whole one.

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import margins
 import nbformat
 import notebook_style as style
 import numpy as np
@@ -25,14 +26,6 @@ from kie_course import SEED, BadInput, notebooks
 FOLDER = Path(__file__).parent.parent / "notebooks"
 LESSONS = notebooks.lessons()
 EXECUTED: set[Path] = set()
-
-# lesson -> (metric, baseline, least difference), asserted on the cpu profile.
-MARGINS: dict[str, list[tuple[str, str, float]]] = {
-    "00": [],
-    "06": [("after/ner_f1", "before/ner_f1", 0.05)],
-    "07": [("after/ndcg@10", "before/ndcg@10", 0.02)],
-}
-RUN_ON_CPU = ("06", "07")
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
@@ -88,25 +81,9 @@ def test_notebooks_on_disk_are_the_notebooks_executed() -> None:
     assert unexecuted(FOLDER, EXECUTED) == set()
 
 
-def missed(lesson: str, metrics: dict) -> list[str]:
-    """The margins of a lesson that its metrics do not reach."""
-    return [
-        f"{metric} = {metrics[metric]} is not {least} above {base} = {metrics[base]}"
-        for metric, base, least in MARGINS[lesson]
-        if not metrics[metric] - metrics[base] >= least
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lesson", RUN_ON_CPU)
-def test_cpu_run_beats_its_baselines(lesson: str, tmp_path: Path) -> None:
-    (result,) = notebooks.run([lesson], "cpu", out=tmp_path, progress=False)
-    assert missed(lesson, result["metrics"]) == []
-
-
 @each_lesson
 def test_committed_metrics_beat_their_baselines(path: Path) -> None:
-    assert missed(number(path), notebooks.records(read(path))) == []
+    assert margins.missed(number(path), notebooks.records(read(path))) == []
 
 
 @each_lesson
@@ -601,12 +578,6 @@ def test_settings_take_the_profile_from_the_environment(
     assert vars(notebooks.settings("06")) == notebooks._profile("cpu")["06"]
     assert notebooks.settings("06", "cpu", epochs=None).epochs == 3
     assert notebooks.settings("06", "cpu", epochs=0).epochs == 0
-
-
-def test_margins_are_missed_by_equal_and_nan_metrics() -> None:
-    assert missed("06", {"before/ner_f1": 0.5, "after/ner_f1": 0.9}) == []
-    assert missed("06", {"before/ner_f1": 0.5, "after/ner_f1": 0.5})
-    assert missed("06", {"before/ner_f1": 0.5, "after/ner_f1": float("nan")})
 
 
 # -------------------------------------------------------------------------- network

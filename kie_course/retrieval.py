@@ -28,7 +28,7 @@ MAX_LENGTH = 256
 """Word pieces of a text that are read: what the shipped encoder was trained with."""
 
 
-GROUP = 16
+GROUP = 8
 """Texts that go through the encoder together."""
 
 
@@ -180,8 +180,10 @@ class BiEncoder:
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
-        # Questions and articles differ in length: rows of similar length go together,
-        # each group trimmed to its longest.
+        # A text that occurs twice is encoded once.
+        both, back = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
+        ids, mask = both.chunk(2, dim=1)
+        # Texts of similar length go together, each group trimmed to its longest.
         lengths = mask.sum(dim=1)
         groups = lengths.argsort().split(GROUP)
         parts = []
@@ -190,7 +192,7 @@ class BiEncoder:
             group = ids[rows, :width], mask[rows, :width]
             hidden = (model or self.model)(*group).last_hidden_state
             parts.append(mean_pool(hidden.float(), group[1]))
-        pooled = torch.cat(parts)[torch.cat(groups).argsort()]
+        pooled = torch.cat(parts)[torch.cat(groups).argsort()][back]
         return normalize(pooled, dim=-1) if self.normalize else pooled
 
     def encode(
@@ -464,7 +466,9 @@ class Pair:
     answers: frozenset[str]
 
     def __len__(self) -> int:
-        return sum(map(len, self.documents))
+        # Equal for all, so batches are random. By length, the questions of one document
+        # would come together, and they are no negatives for one another.
+        return 1
 
 
 def make_pairs(

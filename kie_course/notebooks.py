@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 PROFILES = Path(__file__).with_name("profiles.toml")
+# The cell of lesson 06 whose figure the README shows.
+PICTURE = "test-figure"
 RECORD = "application/vnd.kie-course.record+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LESSON_FILE = re.compile(r"(\d\d[a-z]?)_[\w-]+\.ipynb")
@@ -359,8 +361,23 @@ def lesson_table() -> str:
     return "\n".join(rows)
 
 
+def picture() -> bytes:
+    """The README's picture: lesson 06's test scores as PNG, as that lesson drew them.
+
+    Raises `BadInput` where the lesson has no such figure.
+    """
+    import base64
+
+    (path,) = lessons(["06"])
+    for cell in _read(path).cells:
+        for output in cell.get("outputs", []) if cell.id == PICTURE else []:
+            if "image/png" in output.get("data", {}):
+                return base64.b64decode(output.data["image/png"])
+    raise BadInput(f"{path.name} has no figure in the cell {PICTURE!r}")
+
+
 def _update_readme() -> None:
-    """Bring the README's table up to date, where there is a README (in a clone)."""
+    """Bring the README's table and picture up to date, where there is a README."""
     from kie_course.data import home
 
     readme = home() / "README.md"
@@ -369,6 +386,7 @@ def _update_readme() -> None:
         head, _, rest = readme.read_text(encoding="utf-8").partition(start)
         tail = rest.partition(end)[2]
         _replace(readme, head + start + lesson_table() + end + tail)
+        (home() / "docs" / "result.png").write_bytes(picture())
 
 
 def _result(nb: NotebookNode, path: Path, profile: str) -> dict:

@@ -51,7 +51,7 @@ def size_faults(nb: NotebookNode) -> Iterator[str]:
         for _, cell in code_cells(nb)
     )
     median, ninetieth = statistics.median(lines), lines[math.ceil(0.9 * len(lines)) - 1]
-    # An exercise is a task and two code cells by nbgrader's format: no measure of prose.
+    # By its format an exercise is a task and two code cells: no measure of prose.
     text = [c for c in nb.cells if not c.id.startswith(("ex-", "exercises-"))]
     share = sum(cell.cell_type == "code" for cell in text) / len(text)
     if median > LINES_MEDIAN:

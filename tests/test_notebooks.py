@@ -103,6 +103,11 @@ def test_the_readme_shows_the_measured_times() -> None:
     assert f"<!-- lessons -->\n{notebooks.lesson_table()}\n<!-- /lessons -->" in readme
 
 
+def test_the_readme_shows_lesson_06s_own_figure() -> None:
+    shown = FOLDER.parent / "docs" / "result.png"
+    assert shown.read_bytes() == notebooks.picture()
+
+
 @each_lesson
 def test_lesson_is_readable(path: Path) -> None:
     assert style.faults(read(path), number(path)) == []

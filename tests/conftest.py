@@ -38,3 +38,14 @@ def kie_data() -> Path:
     folder = Path(os.environ["KIE_DATA_DIR"])
     assert folder.is_dir(), f"KIE_DATA_DIR is no folder: {folder}"
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Texts and models as small as a test's only wait for a second thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

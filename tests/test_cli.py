@@ -153,13 +153,7 @@ def write(folder: Path, files: dict[str, str | bytes | None]) -> None:
             )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Small matrices are slower on more threads, and never the same."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,7 @@ HARD_WORDS = ["Zoë’s", "naïve", "3.14", "COVID-19", "https://a.b/c", "東京
 PIECELESS = ["\ufe0f", "\ufffd", "\u200d", "\u0301"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sentences as short as these only wait for a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,7 @@ from transformers import get_linear_schedule_with_warmup
 from kie_course import BadInput, data, models, ner, training
 from kie_course.training import Settings, length_bucketed, linear_schedule
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models as small as these only wait for a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 CPU = Settings(

@@ -1,11 +1,13 @@
 """The course's own corpus as a whole: its validators, its statistics, its export.
 
 Its layers are documents with mentions and relations (`documents.jsonl`), a BEIR folder
-(`retrieval/`) and SQuAD questions (`questions/`); `data/README.md` describes them.
+(`retrieval/`), SQuAD questions (`questions/`), customers' messages (`messages.jsonl`)
+and simulated clicks (`clicks.csv`); `data/README.md` describes them.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections import Counter
@@ -32,6 +34,22 @@ RELATIONS = {
     "located_in": (("ORG", "LOC"), ("LOC",)),
     "launched": (("ORG",), ("PRODUCT",)),
 }
+INTENTS = (
+    # operator
+    *("no_connection", "slow_connection", "moving_house"),
+    *("cancel_contract", "bill_question", "roaming_abroad"),
+    # shop
+    *("track_order", "return_item", "refund_status"),
+    *("damaged_item", "change_delivery_address", "voucher_problem"),
+    # bank
+    *("card_lost", "card_blocked", "transfer_pending"),
+    *("unknown_charge", "open_account", "exchange_rate"),
+    # railway and buses
+    *("ticket_refund", "delay_compensation", "lost_property"),
+    *("seat_reservation", "season_pass", "travel_with_bike"),
+)
+OUT_OF_SCOPE = "out_of_scope"
+SEVERITIES = ("none", "mild", "severe")
 # Near-duplicates share more than a tenth of the shorter one's runs of eight words.
 SHINGLE, SHARED = 8, 0.1
 
@@ -53,6 +71,8 @@ def problems(folder: Path | None = None) -> list[str]:
         _over_documents(folder / "documents.jsonl", documents),
         _over_retrieval(folder / "retrieval", documents),
         *(_over_questions(folder / "questions", split, documents) for split in SPLITS),
+        _over_messages(folder),
+        _over_clicks(folder / "clicks.csv", documents),
     ]
     return [fault for check in checks for fault in _reported(check)]
 
@@ -167,15 +187,19 @@ def _over_retrieval(folder: Path, documents: list[Document]) -> Iterator[str]:
             yield f"{folder / 'queries.jsonl'}: {query}: kind {kind!r} is unknown"
     for query in _repeated(q for j in collection.judgements.values() for q in j):
         yield f"{folder / 'qrels'}: {query} is judged in two splits"
-    home_of = {document.id: document.split for document in documents}
+    split_of = {document.id: document.split for document in documents}
     for split in SPLITS:
         file = folder / "qrels" / f"{split}.tsv"
         if split not in collection.judgements:
             yield f"{file}: no such file"
         for query, judged in collection.judgements.get(split, {}).items():
-            for name in judged:
-                if home_of.get(name, split) != split:
-                    yield f"{file}: {query}: document {name} is in {home_of[name]}"
+            own = query.rpartition("-")[0]
+            if judged.get(own) != 2:
+                yield f"{file}: {query}: its own article {own} has not grade 2"
+            # A query learns from nothing that dev or test is asked about.
+            for name in judged if split == "train" else (own,):
+                if split_of.get(name, split) != split:
+                    yield f"{file}: {query}: document {name} is in {split_of[name]}"
 
 
 def _query_kinds(folder: Path) -> dict[str, str | None]:
@@ -205,6 +229,39 @@ def _over_questions(
                 yield f"{path}: {qa['id']}: is_impossible contradicts the answers"
 
 
+def _over_messages(folder: Path) -> Iterator[str]:
+    path, messages = folder / "messages.jsonl", data.load_messages(folder)
+    known = {
+        "intent": (*INTENTS, OUT_OF_SCOPE),
+        "severity": SEVERITIES,
+        "split": SPLITS,
+    }
+    for message in messages:
+        for key, values in known.items():
+            if (value := getattr(message, key)) not in values:
+                yield f"{path}: {message.id}: {key} {value!r} is unknown"
+        if not message.text or message.text != message.text.strip():
+            yield f"{path}: {message.id}: the text is empty or has space at its ends"
+    for key in ("id", "text"):
+        for value in _repeated(getattr(message, key) for message in messages):
+            yield f"{path}: {key} {value!r} occurs twice"
+
+
+def _over_clicks(path: Path, documents: list[Document]) -> Iterator[str]:
+    news = {document.id for document in documents if document.kind == "news"}
+    for number, row in enumerate(csv.DictReader(_text(path)), start=2):
+        if list(row) != ["reader", "page", "place", "document", "clicked"]:
+            yield f"{path}:{number}: not reader,page,place,document,clicked"
+        elif row["clicked"] not in ("0", "1"):
+            yield f"{path}:{number}: clicked {row['clicked']!r} is neither 0 nor 1"
+        elif documents and row["document"] not in news:
+            yield f"{path}:{number}: there is no news item {row['document']!r}"
+
+
+def _text(path: Path) -> list[str]:
+    return [line for _, line in data.read_lines(path)]
+
+
 # --- statistics ----------------------------------------------------------------------
 
 COLUMNS = (*SPLITS, "all")
@@ -215,10 +272,12 @@ COUNTS = {
     "mentions": TYPES,
     "relations": tuple(RELATIONS),
     "queries": QUERY_KINDS,
-    "judgements": ("grade 2", "grade 1"),
+    "judgements": ("grade 2", "grade 1", "grade 0"),
     **dict.fromkeys(("questions", "unanswerable"), ()),
+    "messages": SEVERITIES,
+    "messages out of scope": (),
 }
-FILES = ("documents.jsonl", "retrieval/*.jsonl", "retrieval/qrels/*", "questions/*")
+FILES = ("*.jsonl", "*.csv", "retrieval/*.jsonl", "retrieval/qrels/*", "questions/*")
 
 
 def statistics() -> dict[str, dict[str, float]]:
@@ -274,6 +333,10 @@ def _amounts(folder: Path) -> Iterator[tuple[str, str | None, str, int]]:
         for item in data.read_squad(folder / "questions" / f"{split}.json"):
             yield "questions", None, split, 1
             yield "unanswerable", None, split, not item["answers"]
+    for message in data.load_messages(folder):
+        yield "messages", message.severity, message.split, 1
+        outside = message.intent == OUT_OF_SCOPE
+        yield "messages out of scope", None, message.split, outside
 
 
 def _forms(document: Document) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from kie_course import BadInput
@@ -53,6 +53,17 @@ class Document:
     topic: str | None = None
     sentiment: str | None = None
     noise: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a customer wrote, its intent, and how bad a complaint it is."""
+
+    id: str
+    text: str
+    intent: str
+    severity: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -300,6 +311,23 @@ def load_documents(folder: str | Path | None = None) -> list[Document]:
         except TypeError as error:
             raise BadInput(f"{path}:{number}: unknown key in this document") from error
     return list(documents.values())
+
+
+def load_messages(folder: str | Path | None = None) -> list[Message]:
+    """Read the customers' messages, `messages.jsonl`.
+
+    Args:
+        folder: where it is; by default the course's own `data/`.
+
+    Raises:
+        BadInput: no such file, or a line that is no message.
+    """
+    path = Path(folder or home() / "data") / "messages.jsonl"
+    keys = [field.name for field in fields(Message)]
+    return [
+        Message(**{key: item[key] for key in keys})
+        for _, item in read_jsonl(path, *keys)
+    ]
 
 
 def to_sentences(

@@ -27,9 +27,8 @@ Ranking = list[tuple[str, float]]
 MAX_LENGTH = 256
 """Word pieces of a text that are read: what the shipped encoder was trained with."""
 
-
-GROUP = 8
-"""Texts that go through the encoder together."""
+STRETCH = 1.15
+"""Texts go through the encoder together if the longest is at most this much longer."""
 
 
 class Ranker(Protocol):
@@ -184,15 +183,16 @@ class BiEncoder:
         both, back = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
         ids, mask = both.chunk(2, dim=1)
         # Texts of similar length go together, each group trimmed to its longest.
-        lengths = mask.sum(dim=1)
-        groups = lengths.argsort().split(GROUP)
+        lengths = mask.sum(dim=1).tolist()
+        groups = of_similar_length(lengths)
         parts = []
         for rows in groups:
-            width = int(lengths[rows].max())
+            width = lengths[rows[-1]]
             group = ids[rows, :width], mask[rows, :width]
             hidden = (model or self.model)(*group).last_hidden_state
             parts.append(mean_pool(hidden.float(), group[1]))
-        pooled = torch.cat(parts)[torch.cat(groups).argsort()][back]
+        place = torch.tensor([row for rows in groups for row in rows]).argsort()
+        pooled = torch.cat(parts)[place.to(ids.device)][back]
         return normalize(pooled, dim=-1) if self.normalize else pooled
 
     def encode(
@@ -222,6 +222,16 @@ class BiEncoder:
         settings = {key: getattr(self, key) for key in own}
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
+
+
+def of_similar_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Split rows into groups, shortest first, within `STRETCH` of their shortest."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not groups or lengths[row] > STRETCH * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
 
 
 def pad(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +19,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tiny import encoder_folder
 from torch.nn.functional import normalize
 
-from kie_course import BadInput, models, retrieval, training
+from kie_course import BadInput, data, models, retrieval, training
 from kie_course.data import Beir
 
 CPU = training.Settings(
@@ -275,6 +276,34 @@ def test_without_normalising_a_vector_is_the_mean_itself(encoder):
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     assert lengths.std() > 0.01
     np.testing.assert_allclose(vectors / lengths, encoder.encode(SAMPLES), atol=1e-5)
+
+
+@given(st.lists(st.integers(0, 300), max_size=40))
+def test_texts_go_together_that_are_of_similar_length(lengths):
+    groups = retrieval.of_similar_length(lengths)
+    assert sorted(i for rows in groups for i in rows) == list(range(len(lengths)))
+    bounds = [(lengths[rows[0]], lengths[rows[-1]]) for rows in groups]
+    assert all(longest <= retrieval.STRETCH * first for first, longest in bounds)
+    # No group could have taken in the next one's first text.
+    for (first, _), (following, _) in itertools.pairwise(bounds):
+        assert following > retrieval.STRETCH * first
+
+
+def test_little_padding_in_the_batches_of_the_course(encoder):
+    collection = data.read_beir(data.home() / "data" / "retrieval")
+    learn = collection.judgements["train"]
+    pairs = retrieval.make_pairs(encoder, collection, learn, hard_negatives=0)
+    random.Random(0).shuffle(pairs)
+    real = padded = 0
+    for start in range(0, len(pairs), retrieval.RECIPE.batch_size):
+        batch = pairs[start : start + retrieval.RECIPE.batch_size]
+        queries = {tuple(p.query) for p in batch}
+        for texts in (queries, {tuple(p.documents[0]) for p in batch}):
+            lengths = [len(ids) for ids in texts]
+            real += sum(lengths)
+            groups = retrieval.of_similar_length(lengths)
+            padded += sum(len(rows) * lengths[rows[-1]] for rows in groups)
+    assert real < padded <= 1.06 * real
 
 
 def test_a_long_text_is_cut_to_the_models_length(encoder):

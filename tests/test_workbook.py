@@ -13,6 +13,8 @@ import small_exercises as small
 from kie_course import BadInput, exercises, notebooks
 from kie_course.exercises.workbook import progress, student_version, workbook
 
+COURSE, FIRST = exercises.EXERCISES, notebooks.lessons()[0]
+
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
@@ -199,19 +201,10 @@ def test_progress_before_the_first_notebook(course, tmp_path, capsys):
 
 # ------------------------------------------------------------------------ with nbgrader
 
-# What the lesson's kernel is given as the course's exercises.
-BORROWED = """
-import sys
-sys.path.insert(0, {folder!r})
-import small_exercises
-from kie_course import exercises
-exercises.EXERCISES.update(small_exercises.EXERCISES)
-"""
-
 
 @pytest.fixture
 def gradebook(tmp_path, monkeypatch):
-    """nbgrader's own course folder, with the lesson as source, and its API."""
+    """nbgrader's own course folder, with the first lesson as source, and its API."""
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
 
@@ -219,12 +212,10 @@ def gradebook(tmp_path, monkeypatch):
     # nbgrader calls `alembic`, which stands beside this Python.
     beside = str(Path(sys.executable).parent)
     monkeypatch.setenv("PATH", beside, prepend=os.pathsep)
-    book = small.lesson()
-    folder = str(Path(small.__file__).parent)
-    book.cells[1].source += BORROWED.format(folder=folder)
-    source = tmp_path / "source" / "small" / small.LESSON
-    source.parent.mkdir(parents=True)
-    nbformat.write(book, source)
+    monkeypatch.setenv("KIE_PROFILE", "smoke")
+    source = tmp_path / "source" / "tour"
+    source.mkdir(parents=True)
+    shutil.copy(FIRST, source)
     config = Config()
     config.CourseDirectory.root = str(tmp_path)
     config.CourseDirectory.db_url = f"sqlite:///{tmp_path / 'gradebook.db'}"
@@ -236,27 +227,28 @@ def succeed(step):
 
 
 def hand_in(folder, student, path):
-    target = folder / "submitted" / student / "small"
+    target = folder / "submitted" / student / "tour"
     target.mkdir(parents=True)
-    shutil.copy(path, target / small.LESSON)
+    shutil.copy(path, target)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 def test_nbgrader_generates_grades_and_gives_feedback(tmp_path, gradebook):
-    succeed(gradebook.generate_assignment("small"))
-    released = tmp_path / "release" / "small" / small.LESSON
+    succeed(gradebook.generate_assignment("tour"))
+    released = tmp_path / "release" / "tour" / FIRST.name
     assert "SOLUTION" not in released.read_text()
     hand_in(tmp_path, "blank", released)
-    hand_in(tmp_path, "full", tmp_path / "source" / "small" / small.LESSON)
+    hand_in(tmp_path, "full", FIRST)
     for student in ("blank", "full"):
-        succeed(gradebook.autograde("small", student))
-        succeed(gradebook.generate_feedback("small", student))
-        feedback = tmp_path / "feedback" / student / "small"
-        assert (feedback / small.LESSON.replace("ipynb", "html")).is_file()
+        succeed(gradebook.autograde("tour", student))
+        succeed(gradebook.generate_feedback("tour", student))
+        feedback = tmp_path / "feedback" / student / "tour"
+        assert (feedback / f"{FIRST.stem}.html").is_file()
     with gradebook.gradebook as book:
         score = {
-            student: book.find_submission("small", student).score
+            student: book.find_submission("tour", student).score
             for student in ("blank", "full")
         }
-    assert score == {"blank": 0, "full": 5}
+    points = sum(e.points for id, e in COURSE.items() if FIRST.stem[:2] == id[:2])
+    assert score == {"blank": 0, "full": points}

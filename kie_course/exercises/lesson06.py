@@ -13,12 +13,13 @@ from kie_course.exercises import Exercise, Wrong
 
 def _align_cases(rng: np.random.Generator) -> list[tuple]:
     cases: list[tuple] = [
-        ([], []),
-        ([None, None], []),
-        ([0, 0], [4]),
-        ([None, 0, None], [3]),
-        ([None, 0, 0, 1, None], [1, 2]),
-        ([None, 0, 2, None], [1, 2, 3]),  # word 1 has no piece
+        ([], [], 0),
+        ([None, None], [], 0),
+        ([0, 0], [4], 0),
+        ([None, 0, None], [3], 0),
+        ([None, 0, 0, 1, None], [1, 2], 0),
+        ([None, 0, 1, None], [1, 2], 1),
+        ([None, 0, 2, None], [1, 2, 3], 0),  # word 1 has no piece
     ]
     for words in (2, 3, 4, 5, 6, 8):
         start = int(rng.integers(0, 3))  # a later window begins at a later word
@@ -26,38 +27,44 @@ def _align_cases(rng: np.random.Generator) -> list[tuple]:
         sizes = rng.choice([0, 1, 1, 2, 3], words).tolist()
         pieces = [start + i for i, size in enumerate(sizes) for _ in range(size)]
         pads = int(rng.integers(0, 3))
-        cases.append(([None, *pieces, None, *[None] * pads], labels))
+        fresh = start + int(rng.integers(0, 2))
+        cases.append(([None, *pieces, None, *[None] * pads], labels, fresh))
     return cases
 
 
-def _align(word_ids: list[int | None], labels: list[int]) -> list[int]:
-    """Fill with -100, then write each word's label where the word first occurs."""
+def _align(word_ids: list[int | None], labels: list[int], fresh: int) -> list[int]:
+    """Fill with -100, then write each fresh word's label where it first occurs."""
     aligned = [-100] * len(word_ids)
     for word, label in enumerate(labels):
-        if word in word_ids:
+        if word >= fresh and word in word_ids:
             aligned[word_ids.index(word)] = label
     return aligned
 
 
 ALIGN = Exercise(
     id="06.1",
-    title="Labels on word pieces",
+    title="Labels on word pieces, each word once",
     points=2,
-    idea="One label a word, on its first piece; every other piece is ignored (-100).",
+    idea=(
+        "One label a word: on its first piece, in one window. All else is -100, "
+        "which the loss ignores."
+    ),
     function="align_pieces",
     cases=_align_cases,
     oracle=_align,
     hints=(
         "Go through the pieces. When does a piece open a new word?",
-        "Compare each piece's word with the word of the piece before it.",
-        "Three kinds of piece: no word, the same word as before, a new word. Only the "
-        "last kind has a label, and its word says which.",
+        "Compare each piece's word with the word of the piece before it. And when has "
+        "its word had a label already, in the window before?",
+        "Four kinds of piece: no word, the same word as before, a new word below "
+        "`fresh`, any other new word. Only the last kind has a label, and its word "
+        "says which.",
     ),
     wrong=(
         Wrong(
             "zipped-to-pieces",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     padded = list(labels) + [-100] * len(word_ids)
     return padded[: len(word_ids)]
 """,
@@ -67,22 +74,39 @@ def align_pieces(word_ids, labels):
         Wrong(
             "continuations-labelled",
             """
-def align_pieces(word_ids, labels):
-    return [-100 if word is None else labels[word] for word in word_ids]
+def align_pieces(word_ids, labels, fresh):
+    return [
+        -100 if word is None or word < fresh else labels[word] for word in word_ids
+    ]
 """,
             "A word of three pieces counts three times here, and a B- on each of them "
             "would open three mentions.",
         ),
         Wrong(
+            "overlap-taught-twice",
+            """
+def align_pieces(word_ids, labels, fresh):
+    aligned, previous = [], None
+    for word in word_ids:
+        first = word is not None and word != previous
+        aligned.append(labels[word] if first else -100)
+        previous = word
+    return aligned
+""",
+            "Words before `fresh` were labelled in the window before: with a label "
+            "here as well, the loss counts them twice.",
+        ),
+        Wrong(
             "specials-as-o",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     aligned, previous = [], None
     for word in word_ids:
         if word is None:
             aligned.append(0)
         else:
-            aligned.append(labels[word] if word != previous else -100)
+            first = word != previous and word >= fresh
+            aligned.append(labels[word] if first else -100)
         previous = word
     return aligned
 """,
@@ -92,10 +116,12 @@ def align_pieces(word_ids, labels):
         Wrong(
             "last-piece-labelled",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     following = [*word_ids[1:], None]
     return [
-        labels[word] if word is not None and word != after else -100
+        labels[word]
+        if word is not None and word >= fresh and word != after
+        else -100
         for word, after in zip(word_ids, following)
     ]
 """,
@@ -105,10 +131,11 @@ def align_pieces(word_ids, labels):
         Wrong(
             "word-zero-is-falsy",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     aligned, previous = [], None
     for word in word_ids:
-        aligned.append(labels[word] if word and word != previous else -100)
+        first = word and word != previous and word >= fresh
+        aligned.append(labels[word] if first else -100)
         previous = word
     return aligned
 """,
@@ -117,9 +144,11 @@ def align_pieces(word_ids, labels):
         Wrong(
             "first-compared-with-last",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     return [
-        labels[word] if word is not None and word_ids[i - 1] != word else -100
+        labels[word]
+        if word is not None and word >= fresh and word_ids[i - 1] != word
+        else -100
         for i, word in enumerate(word_ids)
     ]
 """,
@@ -129,11 +158,12 @@ def align_pieces(word_ids, labels):
         Wrong(
             "labels-counted-off",
             """
-def align_pieces(word_ids, labels):
+def align_pieces(word_ids, labels, fresh):
     aligned, previous, remaining = [], None, iter(labels)
     for word in word_ids:
         first = word is not None and word != previous
-        aligned.append(next(remaining) if first else -100)
+        label = next(remaining) if first else -100
+        aligned.append(label if first and word >= fresh else -100)
         previous = word
     return aligned
 """,

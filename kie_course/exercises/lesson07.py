@@ -16,29 +16,53 @@ WORDS = ("card", "lost", "refund", "parcel", "late", "login", "the")
 
 def _bm25_cases(rng: np.random.Generator) -> list[tuple]:
     fixed = (
-        ("card", ["card"]),
-        ("", ["card", "lost"]),
-        ("parking", ["card", ""]),
-        ("card", ["card lost", "late"]),
-        ("lost card", ["card card card", "the lost card", "the parcel", ""]),
-        ("card card", ["card the the", "the", "lost card lost late"]),
-        ("the", ["the card", "the", "late"]),
+        ("card", [("", "card")], 1),
+        ("", [("", "card"), ("", "lost")], 1),
+        ("parking", [("", "card"), ("", "")], 2),
+        ("card", [("", "card lost"), ("", "late")], 1),
+        ("card", [("card", "lost"), ("lost", "card")], 2),
+        (
+            "lost card",
+            [("", "card card card"), ("lost", "the card"), ("the", ""), ("", "")],
+            1,
+        ),
+        ("card card", [("", "card the the"), ("", "the"), ("lost", "card late")], 3),
+        ("the", [("the", "card"), ("", "the"), ("late", "")], 1),
     )
-    cases = [(q.split(), [d.split() for d in docs], 1.5, 0.75) for q, docs in fixed]
+    cases = []
+    for query, documents, weight in fixed:
+        fields = [tuple(field.split() for field in document) for document in documents]
+        cases.append((query.split(), *_fields(fields), weight, 1.5, 0.75))
     for size in (2, 3, 4, 5, 6):
-        documents = [
-            rng.choice(WORDS, int(length)).tolist()
-            for length in rng.permutation(size) * 2
+        fields = [
+            (rng.choice(WORDS, title).tolist(), rng.choice(WORDS, int(body)).tolist())
+            for title, body in zip(
+                rng.permutation(size) % 3, rng.permutation(size) * 2, strict=True
+            )
         ]
+        fields[0][0].append("card")  # one word at least
+        weight = int(rng.integers(2, 5))
         k1, b = float(rng.choice([0.9, 1.2, 2.0])), float(rng.choice([0.3, 0.5, 0.9]))
-        cases.append((rng.choice(WORDS, 3).tolist(), documents, k1, b))
+        query = rng.choice(WORDS, 3).tolist()
+        cases.append((query, *_fields(fields), weight, k1, b))
     return cases
 
 
+def _fields(documents: list[tuple]) -> tuple[list, list]:
+    titles, bodies = zip(*documents, strict=True)
+    return list(titles), list(bodies)
+
+
 def _bm25(
-    query: list[str], documents: list[list[str]], k1: float, b: float
+    query: list[str],
+    titles: list[list[str]],
+    bodies: list[list[str]],
+    weight: int,
+    k1: float,
+    b: float,
 ) -> list[float]:
-    """The formula, term by term, nothing counted in advance."""
+    """Write each title out `weight` times; the formula, term by term."""
+    documents = [t * weight + body for t, body in zip(titles, bodies, strict=True)]
     number = len(documents)
     mean_length = sum(len(document) for document in documents) / number
     scores = []
@@ -58,17 +82,18 @@ def _bm25(
 _BM25 = """
 import math
 
-def score_bm25(query, documents, k1, b):
-    n = len(documents)
-    mean_length = sum(map(len, documents)) / n
+def score_bm25(query, titles, bodies, weight, k1, b):
+    n = len(bodies)
+    lengths = [weight * len(t) + len(d) for t, d in zip(titles, bodies)]
+    mean_length = sum(lengths) / n
     scores = []
-    for document in documents:
+    for title, body, length in zip(titles, bodies, lengths):
         score = 0.0
         for word in query:
-            tf = document.count(word)
-            df = sum(word in d for d in documents)
+            tf = weight * title.count(word) + body.count(word)
+            df = sum(word in t + d for t, d in zip(titles, bodies))
             idf = math.log(1 + (n - df + 0.5) / (df + 0.5))
-            share = len(document) / mean_length
+            share = length / mean_length
             score += idf * tf / (tf + k1 * (1 - b + b * share))
         scores.append(score)
     return scores
@@ -76,20 +101,48 @@ def score_bm25(query, documents, k1, b):
 
 BM25 = Exercise(
     id="07.1",
-    title="BM25 from its formula",
+    title="BM25 with titles",
     points=2,
-    idea="Rare words count more, repeats less and less, long documents are held back.",
+    idea=(
+        "Rare words count more, repeats less and less, long documents are held back; "
+        "a field that matters more is counted as if it stood there several times."
+    ),
     function="score_bm25",
     cases=_bm25_cases,
     oracle=_bm25,
     hints=(
-        "For one word and one document you need four numbers: tf, df, the document's "
-        "length and the mean length.",
-        "df counts documents that hold the word, tf counts the word in this document.",
+        "Where does a title that counts three times enter the formula? Three of its "
+        "numbers change.",
+        "tf counts the title's words `weight` times, and so do the document's length "
+        "and the mean length. df stays: a document holds a word or it does not.",
         "Loop over documents, inside over the query's words, and add up the product of "
         "the two fractions; a word that comes twice in the query counts twice.",
     ),
     wrong=(
+        Wrong(
+            "titles-not-weighted",
+            _BM25.replace("weight * title.count(word)", "title.count(word)").replace(
+                "weight * len(t)", "len(t)"
+            ),
+            "A word of the title counts like any other: `weight` has no effect yet.",
+        ),
+        Wrong(
+            "length-not-weighted",
+            _BM25.replace("weight * len(t)", "len(t)"),
+            "The title's words count `weight` times where they are found, but not in "
+            "the document's length: short documents are then held back too much.",
+        ),
+        Wrong(
+            "weight-after-saturation",
+            _BM25.replace(
+                "score += idf * tf / (tf + k1 * (1 - b + b * share))",
+                "norm = k1 * (1 - b + b * share)\n"
+                "            a, c = weight * title.count(word), body.count(word)\n"
+                "            score += idf * (a / (a + norm) + c / (c + norm))",
+            ),
+            "Title and body are saturated apart and then added, so a word in both "
+            "counts as two different words would: add the counts first.",
+        ),
         Wrong(
             "length-ignored",
             _BM25.replace("(1 - b + b * share)", "1"),
@@ -111,8 +164,8 @@ BM25 = Exercise(
         Wrong(
             "occurrences-for-documents",
             _BM25.replace(
-                "df = sum(word in d for d in documents)",
-                "df = min(n, sum(d.count(word) for d in documents))",
+                "df = sum(word in t + d for t, d in zip(titles, bodies))",
+                "df = min(n, sum((t + d).count(word) for t, d in zip(titles, bodies)))",
             ),
             "df is the number of documents that hold a word; a word that comes three "
             "times in one document is still in one.",
@@ -258,19 +311,18 @@ def _nce_cases(rng: np.random.Generator) -> list[tuple]:
     two = np.array([[1.0, 0.0], [0.6, 0.8]])
     cases = [
         (one, one, np.array([[True]]), 0.5),
-        (one, two, np.array([[True, False]]), 0.5),
-        (one, two, np.array([[True, True]]), 0.5),
         (two, two, np.eye(2, dtype=bool), 0.5),
+        (two, two[:, ::-1] + 0.0, np.eye(2, dtype=bool), 0.5),
+        (two, two, np.ones((2, 2), dtype=bool), 0.5),
+        (two, two, np.array([[True, True], [False, True]]), 0.5),
         # Exponentials of such scores overflow.
-        (one * 40, two * 40, np.array([[True, False]]), 0.5),
+        (two * 40, two * 40, np.eye(2, dtype=bool), 0.5),
     ]
-    for queries, hard in ((2, 1), (3, 0), (3, 3), (4, 2), (6, 6)):
-        documents = queries + hard
+    for pairs in (2, 3, 3, 4, 6):
         # Adding 0 makes 0.0 of -0.0, which would look odd in a message.
-        query = rng.normal(size=(queries, 3)).round(1) + 0.0
-        document = rng.normal(size=(documents, 3)).round(1) + 0.0
-        known = rng.random((queries, documents)) < 0.2
-        known[:, :queries] |= np.eye(queries, dtype=bool)
+        query = rng.normal(size=(pairs, 3)).round(1) + 0.0
+        document = rng.normal(size=(pairs, 3)).round(1) + 0.0
+        known = (rng.random((pairs, pairs)) < 0.2) | np.eye(pairs, dtype=bool)
         known[0, -1] = True  # a false negative in each case
         cases.append((query, document, known, float(rng.choice([0.2, 0.5, 2.0]))))
     return cases
@@ -279,15 +331,20 @@ def _nce_cases(rng: np.random.Generator) -> list[tuple]:
 def _nce(
     query: np.ndarray, document: np.ndarray, known: np.ndarray, temperature: float
 ) -> float:
-    """The loss of a query is log(sum of e^(other - own)) over what competes."""
-    losses = []
-    for i in range(len(query)):
-        score = [float(np.dot(query[i], d)) / temperature for d in document]
-        rivals = [j for j in range(len(document)) if j != i and not known[i, j]]
-        gaps = [0.0] + [score[j] - score[i] for j in rivals]
-        top = max(gaps)
-        losses.append(top + math.log(math.fsum(math.exp(g - top) for g in gaps)))
+    """A loss is log(sum of e^(other - own)) over what competes, in both directions."""
+    score = [[float(np.dot(q, d)) / temperature for d in document] for q in query]
+    every, losses = range(len(query)), []
+    for i in every:
+        rivals = [j for j in every if j != i and not known[i, j]]
+        losses.append(_log_sum([score[i][j] - score[i][i] for j in rivals]))
+        rivals = [j for j in every if j != i and not known[j, i]]
+        losses.append(_log_sum([score[j][i] - score[i][i] for j in rivals]))
     return math.fsum(losses) / len(losses)
+
+
+def _log_sum(gaps: list[float]) -> float:
+    top = max([0.0, *gaps])
+    return top + math.log(math.fsum(math.exp(gap - top) for gap in [0.0, *gaps]))
 
 
 # What the wrong answers share; each changes one thing in it.
@@ -296,35 +353,50 @@ import numpy as np
 
 def contrastive_loss(query, document, known, temperature):
     scores = query @ document.T / temperature
-    n, m = scores.shape
-    own = np.eye(n, m, dtype=bool)
+    own = np.eye(len(scores), dtype=bool)
     scores = np.where(known & ~own, -np.inf, scores)
-    scores = scores - scores.max(axis=1, keepdims=True)
-    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    return float(-log_p[own].mean())
+    losses = []
+    for table in (scores, scores.T):
+        table = table - table.max(axis=1, keepdims=True)
+        log_p = table - np.log(np.exp(table).sum(axis=1, keepdims=True))
+        losses.append(-log_p[own].mean())
+    return float(sum(losses) / 2)
 """
 
 NCE = Exercise(
     id="07.3",
-    title="InfoNCE, without false negatives",
+    title="InfoNCE in both directions",
     points=3,
     idea=(
-        "Picking the own document is a classification; other right answers are no "
-        "rivals."
+        "Picking the partner is a classification, seen from the question and from the "
+        "document; other right answers are no rivals."
     ),
     function="contrastive_loss",
     cases=_nce_cases,
     oracle=_nce,
     tolerance=1e-4,  # 32-bit floats will do
     hints=(
-        "One row a query, one column a document. Where in this table are the right "
-        "answers?",
-        "The loss of a row is minus the log of the softmax weight of its own document. "
+        "One row a query, one column a document. A query picks along its row; along "
+        "what does a document pick?",
+        "The loss of a row is minus the log of the softmax weight at its own document. "
         "Which score makes a softmax weight exactly 0?",
-        "Order: scores, temperature, mask what is known except each row's own, take "
-        "the row's maximum away, log-softmax, mean of what stands at (i, i).",
+        "Order: scores, temperature, mask what is known except the own pairs, take "
+        "each row's maximum away, log-softmax, mean of what stands at (i, i). Then the "
+        "same for the table turned over.",
     ),
     wrong=(
+        Wrong(
+            "queries-pick-only",
+            _NCE.replace("(scores, scores.T)", "(scores, scores)"),
+            "Only the queries pick a document; each document is to pick its query as "
+            "well.",
+        ),
+        Wrong(
+            "documents-pick-only",
+            _NCE.replace("(scores, scores.T)", "(scores.T, scores.T)"),
+            "Only the documents pick a query: your softmax runs over the queries both "
+            "times.",
+        ),
         Wrong(
             "temperature-multiplied",
             _NCE.replace("/ temperature", "* temperature"),
@@ -340,10 +412,10 @@ NCE = Exercise(
         Wrong(
             "double-softmax",
             _NCE.replace(
-                "    log_p =",
-                "    scores = np.exp(scores)\n"
-                "    scores = scores / scores.sum(axis=1, keepdims=True)\n"
-                "    log_p =",
+                "        log_p =",
+                "        table = np.exp(table)\n"
+                "        table = table / table.sum(axis=1, keepdims=True)\n"
+                "        log_p =",
             ),
             "Probabilities go through a second softmax: they lie between 0 and 1, so "
             "even a perfect query keeps a loss.",
@@ -367,12 +439,6 @@ NCE = Exercise(
             "1.",
         ),
         Wrong(
-            "softmax-over-queries",
-            _NCE.replace("axis=1", "axis=0"),
-            "Your softmax runs over the queries: for one query, the documents are to "
-            "compete.",
-        ),
-        Wrong(
             "summed-not-averaged",
             _NCE.replace("mean()", "sum()"),
             "The losses are added up, so a batch twice as large looks twice as bad.",
@@ -380,10 +446,11 @@ NCE = Exercise(
         Wrong(
             "overflow",
             _NCE.replace(
-                "    scores = scores - scores.max(axis=1, keepdims=True)\n", ""
+                "        table = table - table.max(axis=1, keepdims=True)\n", ""
             ).replace(
-                "    log_p",
-                '    with np.errstate(over="ignore", divide="ignore"):\n        log_p',
+                "        log_p",
+                '        with np.errstate(all="ignore"):\n'
+                "            log_p",
             ),
             "Right for moderate scores, but with large ones the exponentials overflow: "
             "a softmax depends on differences of scores only.",
@@ -668,46 +735,50 @@ def mrr_at(rankings, relevant, k):
 
 def _fusion_cases(rng: np.random.Generator) -> list[tuple]:
     cases: list[tuple] = [
-        ([], 60),
-        ([[], []], 60),
-        ([["d1"]], 60),
-        ([["d2"], ["d1"]], 60),
-        ([["d2", "d1"], ["d1", "d2"]], 60),
-        ([["d1", "d2", "d3"], ["d3"]], 60),
+        ([], [], 60),
+        ([[], []], [1, 1], 60),
+        ([["d1"]], [1], 60),
+        ([["d2"], ["d1"]], [1, 1], 60),
+        ([["d2"], ["d1"]], [1, 2], 60),
+        ([["d2", "d1"], ["d1", "d2"]], [1, 1], 60),
+        ([["d1", "d2", "d3"], ["d3"]], [1, 1], 60),
     ]
     names = [f"d{i}" for i in range(1, 9)]
     for systems, length in ((2, 3), (2, 4), (2, 6), (3, 4), (3, 6)):
-        rankings: list[list[str]] = []
-        # With three rankings, adding in another order may break a tie: none then.
-        while not rankings or (systems > 2 and _tied(rankings, 1)):
+        case: tuple | None = None
+        # Adding in another order may break a tie that is none in exact numbers.
+        while case is None or len({*_fractions(*case).values()}) < len(
+            _fractions(*case)
+        ):
             sizes = rng.integers(2, length + 1, systems)
             rankings = [rng.permutation(names)[:size].tolist() for size in sizes]
-        constant = 1 if systems > 2 else int(rng.integers(1, 61))
-        cases.append((rankings, constant))
+            weights = rng.choice([0.5, 1.0, 2.0, 3.0], systems, replace=False).tolist()
+            constant = 1 if systems > 2 else int(rng.integers(1, 61))
+            case = rankings, weights, constant
+        cases.append(case)
     return cases
 
 
-def _fractions(rankings: list[list[str]], constant: int) -> dict[str, Fraction]:
+def _fractions(
+    rankings: list[list[str]], weights: list[float], constant: int
+) -> dict[str, Fraction]:
     """Exact score of each document, in the order of first sight."""
     seen = dict.fromkeys(document for ranking in rankings for document in ranking)
     return {
         document: sum(
-            Fraction(1, constant + 1 + ranking.index(document))
-            for ranking in rankings
+            Fraction(weight) / (constant + 1 + ranking.index(document))
+            for ranking, weight in zip(rankings, weights, strict=True)
             if document in ranking
         )
         for document in seen
     }
 
 
-def _tied(rankings: list[list[str]], constant: int) -> bool:
-    scores = _fractions(rankings, constant).values()
-    return len(set(scores)) < len(scores)
-
-
-def _fusion(rankings: list[list[str]], constant: int) -> list[tuple[str, float]]:
+def _fusion(
+    rankings: list[list[str]], weights: list[float], constant: int
+) -> list[tuple[str, float]]:
     """Exact fractions; then take the first of the largest until none is left."""
-    scores, fused = _fractions(rankings, constant), []
+    scores, fused = _fractions(rankings, weights, constant), []
     while scores:
         best = max(scores, key=scores.get)
         fused.append((best, float(scores.pop(best))))
@@ -716,30 +787,48 @@ def _fusion(rankings: list[list[str]], constant: int) -> list[tuple[str, float]]
 
 # What the wrong answers share; each changes one thing in it.
 _FUSION = """
-def fuse_ranks(rankings, constant):
+def fuse_ranks(rankings, weights, constant):
     scores = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights):
         for rank, document in enumerate(ranking, 1):
-            scores[document] = scores.get(document, 0.0) + 1 / (constant + rank)
+            part = weight / (constant + rank)
+            scores[document] = scores.get(document, 0.0) + part
     return sorted(scores.items(), key=lambda item: -item[1])
 """
 
 FUSION = Exercise(
     id="07.6",
-    title="Reciprocal rank fusion",
+    title="Reciprocal rank fusion, with trust",
     points=1,
-    idea="Ranks can be added where scores cannot; what two systems find rises.",
+    idea=(
+        "Ranks can be added where scores cannot; what two systems find rises, and a "
+        "better system has more votes."
+    ),
     function="fuse_ranks",
     cases=_fusion_cases,
     oracle=_fusion,
     hints=(
-        "Only ranks count: what does a document get for rank 1 in one ranking?",
+        "Only ranks count: what does a document get for rank 1 in a ranking that "
+        "counts twice?",
         "A dictionary can hold the sums; a document that a ranking lacks gets nothing "
         "from it.",
         "A dictionary remembers what came first, and sorted keeps that order among "
         "equal scores.",
     ),
     wrong=(
+        Wrong(
+            "weights-ignored",
+            _FUSION.replace("weight / (constant", "1 / (constant"),
+            "Each ranking has the same vote: its weight has no effect yet.",
+        ),
+        Wrong(
+            "weight-on-the-rank",
+            _FUSION.replace(
+                "weight / (constant + rank)", "1 / (constant + rank / weight)"
+            ),
+            "The weight changes the rank, and with a constant of 60 that hardly "
+            "counts: it should multiply the vote.",
+        ),
         Wrong(
             "ranks-from-zero",
             _FUSION.replace("enumerate(ranking, 1)", "enumerate(ranking)"),
@@ -776,8 +865,8 @@ FUSION = Exercise(
         Wrong(
             "best-rank-only",
             _FUSION.replace(
-                "scores.get(document, 0.0) + 1 / (constant + rank)",
-                "max(scores.get(document, 0.0), 1 / (constant + rank))",
+                "scores.get(document, 0.0) + part",
+                "max(scores.get(document, 0.0), part)",
             ),
             "Only the better of its ranks counts for a document; the votes of all "
             "systems should add up.",

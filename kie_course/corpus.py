@@ -7,10 +7,9 @@ and simulated clicks (`clicks.csv`); `data/README.md` describes them.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -18,6 +17,7 @@ from itertools import combinations, pairwise
 from pathlib import Path
 
 from kie_course import BadInput, data
+from kie_course.annotation import agreement
 from kie_course.data import SPLITS, Document, home
 
 TYPES = ("PER", "ORG", "LOC", "DATE", "MONEY", "PRODUCT")
@@ -72,7 +72,6 @@ def problems(folder: Path | None = None) -> list[str]:
         _over_retrieval(folder / "retrieval", documents),
         *(_over_questions(folder / "questions", split, documents) for split in SPLITS),
         _over_messages(folder),
-        _over_clicks(folder / "clicks.csv", documents),
     ]
     return [fault for check in checks for fault in _reported(check)]
 
@@ -96,11 +95,25 @@ def _over_documents(path: Path, documents: list[Document]) -> Iterator[str]:
                 yield f"{path}:{number}: not a document of this corpus ({error!r})"
     for name in _repeated(document.id for document in documents):
         yield f"{path}: document id {name!r} occurs twice"
-    shingles = [(document, _shingles(document.text)) for document in documents]
-    for (a, one), (b, other) in combinations(shingles, 2):
-        shared = len(one & other)
-        if a.split != b.split and shared > SHARED * min(len(one), len(other)):
-            yield f"{path}: {a.id} ({a.split}) nearly repeats {b.id} ({b.split})"
+    yield from (f"{path}: {fault}" for fault in _near_duplicates(documents))
+
+
+def _near_duplicates(documents: list[Document]) -> Iterator[str]:
+    size, holders = Counter(), defaultdict(list)
+    for document in documents:
+        for shingle in _shingles(document.text):
+            size[document.id] += 1
+            holders[shingle].append(document)
+    # Few runs of words stand in two documents: only those pairs are looked at.
+    shared = Counter(
+        ((a.id, a.split), (b.id, b.split))
+        for those in holders.values()
+        for a, b in combinations(those, 2)
+        if a.split != b.split
+    )
+    for ((a, one), (b, other)), count in shared.items():
+        if count > SHARED * min(size[a], size[b]):
+            yield f"{a} ({one}) nearly repeats {b} ({other})"
 
 
 def _over_fields(document: Document) -> Iterator[str]:
@@ -247,21 +260,6 @@ def _over_messages(folder: Path) -> Iterator[str]:
             yield f"{path}: {key} {value!r} occurs twice"
 
 
-def _over_clicks(path: Path, documents: list[Document]) -> Iterator[str]:
-    news = {document.id for document in documents if document.kind == "news"}
-    for number, row in enumerate(csv.DictReader(_text(path)), start=2):
-        if list(row) != ["reader", "page", "place", "document", "clicked"]:
-            yield f"{path}:{number}: not reader,page,place,document,clicked"
-        elif row["clicked"] not in ("0", "1"):
-            yield f"{path}:{number}: clicked {row['clicked']!r} is neither 0 nor 1"
-        elif documents and row["document"] not in news:
-            yield f"{path}:{number}: there is no news item {row['document']!r}"
-
-
-def _text(path: Path) -> list[str]:
-    return [line for _, line in data.read_lines(path)]
-
-
 # --- statistics ----------------------------------------------------------------------
 
 COLUMNS = (*SPLITS, "all")
@@ -277,7 +275,10 @@ COUNTS = {
     "messages": SEVERITIES,
     "messages out of scope": (),
 }
-FILES = ("*.jsonl", "*.csv", "retrieval/*.jsonl", "retrieval/qrels/*", "questions/*")
+FILES = (
+    *("*.jsonl", "*.csv", "retrieval/*.jsonl", "retrieval/qrels/*"),
+    *("questions/*", "agreement/*"),
+)
 
 
 def statistics() -> dict[str, dict[str, float]]:
@@ -303,6 +304,12 @@ def statistics() -> dict[str, dict[str, float]]:
     for of in ("", *(f": {kind}" for kind in TYPES)):
         seen = shares(f"seen{of}", f"mentions{of}", ("dev", "test"))
         table[f"mentions seen in training, share{of}"] = seen
+    for first in sorted((folder / "agreement").glob("*-first.txt")):
+        second = first.with_name(first.name.replace("first", "second"))
+        for kind, f1 in agreement(first, second).items():
+            row = f"agreement, {first.name.partition('-')[0]}"
+            row += "" if kind == "all" else f": {kind}"
+            table[row] = {"all": round(f1, 3)}
     size = sum(f.stat().st_size for pattern in FILES for f in folder.glob(pattern))
     return table | {"size on disk, kB": {"all": round(size / 1000)}}
 

@@ -298,21 +298,25 @@ def run(
 
 def before_after(results: Sequence[dict]) -> str:
     """Lay out the pairs `before/x`, `after/x` of all results as an aligned table."""
-    rows = [("lesson", "metric", "before", "after", "change")]
-    for result in results:
-        metrics = result["metrics"]
-        for name in metrics:
-            metric = name.removeprefix("before/")
-            if metric != name and f"after/{metric}" in metrics:
-                before, after = metrics[name], metrics[f"after/{metric}"]
-                numbers = f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"
-                rows.append((result["lesson"], metric, *numbers))
+    rows = [PAIRS, *(row for result in results for row in _pairs(**result))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligns = "<<>>>"
     return "\n".join(
         "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=True))
         for row in rows
     )
+
+
+PAIRS = ("lesson", "metric", "before", "after", "change")
+
+
+def _pairs(lesson: str, metrics: dict, **_: Any) -> Iterator[tuple[str, ...]]:
+    for name in metrics:
+        metric = name.removeprefix("before/")
+        if metric != name and f"after/{metric}" in metrics:
+            before, after = metrics[name], metrics[f"after/{metric}"]
+            numbers = f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"
+            yield lesson, metric, *numbers
 
 
 def refresh(
@@ -361,6 +365,14 @@ def lesson_table() -> str:
     return "\n".join(rows)
 
 
+def figures_table() -> str:
+    """The README's table of what fine-tuning gained, from the committed lessons."""
+    books = [(_number(path), _read(path)) for path in lessons()]
+    rows = [row for name, nb in books for row in _pairs(name, records(nb))]
+    lines = [PAIRS, ("---", "---", "---:", "---:", "---:"), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def picture() -> bytes:
     """The README's picture: lesson 06's test scores as PNG, as that lesson drew them.
 
@@ -377,15 +389,17 @@ def picture() -> bytes:
 
 
 def _update_readme() -> None:
-    """Bring the README's table and picture up to date, where there is a README."""
+    """Bring the README's tables and picture up to date, where there is a README."""
     from kie_course.data import home
 
     readme = home() / "README.md"
     if readme.is_file():
-        start, end = "<!-- lessons -->\n", "\n<!-- /lessons -->"
-        head, _, rest = readme.read_text(encoding="utf-8").partition(start)
-        tail = rest.partition(end)[2]
-        _replace(readme, head + start + lesson_table() + end + tail)
+        text = readme.read_text(encoding="utf-8")
+        for name, table in (("lessons", lesson_table), ("figures", figures_table)):
+            start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+            head, _, rest = text.partition(start)
+            text = head + start + table() + end + rest.partition(end)[2]
+        _replace(readme, text)
         (home() / "docs" / "result.png").write_bytes(picture())
 
 

@@ -7,7 +7,7 @@ method, `rank(queries, k)`: for each query the best `k` as `(document id, score)
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -487,7 +487,9 @@ def make_pairs(
     judgements: Mapping[str, Mapping[str, int]],
     hard_negatives: int,
 ) -> list[Pair]:
-    """Pair each query with each of its answers, and with BM25's best wrong documents.
+    """Pair each query with its best answers, and with BM25's best wrong documents.
+
+    Answers of a lower grade are no partners, but no negatives either.
 
     Args:
         model: whose tokenizer is used.
@@ -519,8 +521,14 @@ def make_pairs(
             relevant,
         )
         for query, relevant in answers.items()
-        for answer in sorted(relevant)
+        for answer in sorted(best(relevant, judgements[query]))
     ]
+
+
+def best(relevant: Collection[str], grades: Mapping[str, int]) -> list[str]:
+    """The documents of the highest grade."""
+    top = max(grades[document] for document in relevant)
+    return [document for document in relevant if grades[document] == top]
 
 
 def collate(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:

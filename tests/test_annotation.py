@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kie_course import BadInput, annotation, data
+from kie_course import BadInput, data
 from kie_course.annotation import agreement, from_markup, read_annotation
 
 DOCUMENTS = {document.id: document for document in data.load_documents()}
@@ -63,7 +63,7 @@ def test_agreement_of_a_hand_made_case(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("text", "message"),
     [
         ("[[PER|Anna]]", "1: every document begins with"),
         ("=== a\nx\n=== a\ny", "document 'a' occurs twice"),

@@ -40,7 +40,9 @@ def test_clicks_follow_place_and_taste():
     spread = []
     for reader in range(1, clicks.READERS + 1):
         own = [r for r in rows[: len(rows) // 5] if r.reader == f"r{reader:03}"]
-        rates = [rate(r for r in own if topic_of[r.document] == t) for t in corpus.TOPICS]
+        rates = [
+            rate(r for r in own if topic_of[r.document] == t) for t in corpus.TOPICS
+        ]
         spread.append(max(rates) - min(rates))
     assert np.median(spread) > 0.3
 

@@ -1,8 +1,10 @@
 """The course's own corpus is sound, its card is current, its readers lose nothing."""
 
+import csv
 import json
 import re
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats.contingency import association
 from seqeval.scheme import IOB2, Entities
 
 from kie_course import BadInput, corpus, data, retrieval
@@ -18,6 +21,7 @@ from kie_course.data import SPLITS, Sentence
 DATA = data.home() / "data"
 CARD = (DATA / "README.md").read_text("utf-8")
 DOCUMENTS = data.load_documents()
+MESSAGES = data.load_messages()
 
 
 # ------------------------------------------------------------- the corpus as committed
@@ -25,6 +29,77 @@ DOCUMENTS = data.load_documents()
 
 def test_corpus_has_no_fault():
     assert corpus.problems() == []
+
+
+LEAST = {
+    "documents": 480,
+    "words": 50_000,
+    "mentions": 6000,
+    "relations": 1200,
+    "queries": 500,
+    "judgements": 1200,
+    "judgements: grade 1": 80,
+    "questions": 500,
+    "messages out of scope": 80,
+} | dict.fromkeys((f"relations: {kind}" for kind in corpus.RELATIONS), 200)
+
+
+def test_corpus_is_as_large_as_promised():
+    table = corpus.statistics()
+    assert [row for row, least in LEAST.items() if table[row]["all"] < least] == []
+    assert table["size on disk, kB"]["all"] < 3000
+    intents = Counter(message.intent for message in data.load_messages())
+    assert set(intents) == {*corpus.INTENTS, corpus.OUT_OF_SCOPE}
+    assert len(corpus.INTENTS) == 24
+    assert min(intents.values()) >= 30
+    assert min(len(d.text.split()) for d in DOCUMENTS) >= 60
+    assert max(len(d.text.split()) for d in DOCUMENTS) <= 200
+    assert table["noisy documents"]["all"] / table["documents"]["all"] > 0.1
+
+
+def runs(text: str, length: int) -> list[tuple[str, ...]]:
+    """All runs of `length` words in a text, casing ignored."""
+    found = re.findall(r"[\w']+", text.lower())
+    return list(zip(*(found[i:] for i in range(length)), strict=False))
+
+
+def test_hardly_a_phrase_comes_again():
+    holders, openings = defaultdict(set), Counter()
+    for document in DOCUMENTS:
+        phrases = runs(document.text, 5)
+        openings[phrases[0]] += 1
+        for phrase in phrases:
+            holders[phrase].add(document.id)
+    often = [phrase for phrase, ids in holders.items() if len(ids) > 3]
+    assert len(often) <= 10, often
+    assert [phrase for phrase, count in openings.items() if count > 1] == []
+
+
+def test_messages_of_an_intent_open_in_many_ways():
+    openings = Counter((m.intent, *runs(m.text + " . . .", 3)[:1]) for m in MESSAGES)
+    assert [opening for opening, count in openings.items() if count > 2] == []
+
+
+def test_no_query_is_worded_like_its_article():
+    collection = data.load_retrieval()
+    for query, text in collection.queries.items():
+        article = collection.documents[query.rpartition("-")[0]]
+        assert not {*runs(text, 5)} & {*runs(article, 5)}, query
+
+
+def test_gender_origin_and_role_are_not_tied_together():
+    with (DATA / "persons.csv").open(encoding="utf-8") as file:
+        persons = [row for row in csv.DictReader(file) if row["gender"] != "-"]
+    named = {d.id: d.text for d in DOCUMENTS}
+    assert all(row["document"] in named for row in persons)
+    women = sum(row["gender"] == "f" for row in persons) / len(persons)
+    assert 0.4 <= women <= 0.6
+    for one, other in combinations(("gender", "origin", "role"), 2):
+        pairs = Counter((row[one], row[other]) for row in persons)
+        rows, columns = ({pair[i] for pair in pairs} for i in (0, 1))
+        table = [[pairs[r, c] for c in sorted(columns)] for r in sorted(rows)]
+        # Cramér's V is 0 for no tie and 1 for the closest.
+        assert association(table, correction=False) < 0.2, (one, other)
 
 
 def test_splits_share_no_text():
@@ -60,7 +135,7 @@ def test_sentences_hold_every_mention_as_annotated():
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_question_in_eight_has_no_answer(split):
     questions = data.read_squad(squad(split))
-    assert 0.10 <= sum(not q["answers"] for q in questions) / len(questions) <= 0.14
+    assert 0.09 <= sum(not q["answers"] for q in questions) / len(questions) <= 0.17
 
 
 def squad(split: str) -> Path:
@@ -129,11 +204,12 @@ def copy_first_line(folder: Path) -> None:
 
 
 def move_query(folder: Path) -> None:
-    """Judge a query of train in dev as well, on a document of dev."""
+    """Judge a query of train in dev as well."""
     with (folder / "retrieval" / "qrels" / "dev.tsv").open("a") as file:
-        file.write("help-001-q1\thelp-009\t1\n")
+        file.write("help-001-q1\thelp-001\t2\n")
 
 
+ACROSS = "help-001-q1\thelp-009\t1"  # help-009 is in dev
 QUESTION = "questions/train.json"
 FAULTS: dict[str, tuple[Plant, str]] = {
     # name: how it is planted, what the one fault must say (a regular expression)
@@ -210,11 +286,18 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         in_file("retrieval/qrels/dev.tsv", "help-009-q1\t", "help-999-q1\t"),
         r"dev\.tsv:2: query 'help-999-q1'",
     ),
-    "judgement_across_splits": (
-        in_file("retrieval/qrels/dev.tsv", "q1\thelp-009", "q1\thelp-001"),
-        r"dev\.tsv: help-009-q1: document help-001 is in train",
+    "train_learns_from_dev": (
+        in_file("retrieval/qrels/train.tsv", "help-001\t2", "help-001\t2\n" + ACROSS),
+        r"train\.tsv: help-001-q1: document help-009 is in dev",
     ),
-    "query_in_two_splits": (move_query, r"qrels: help-001-q1 is judged in two splits"),
+    "own_article_is_no_answer": (
+        in_file("retrieval/qrels/dev.tsv", "q1\thelp-009\t2", "q1\thelp-009\t1"),
+        r"dev\.tsv: help-009-q1: its own article help-009 has not grade 2",
+    ),
+    "query_in_two_splits": (
+        move_query,
+        r"qrels: help-001-q1 is judged in two|help-001-q1: document help-001 is in tr",
+    ),
     "judgements_missing": (
         lambda folder: (folder / "retrieval" / "qrels" / "test.tsv").unlink(),
         r"test\.tsv: no such file",
@@ -246,6 +329,26 @@ FAULTS: dict[str, tuple[Plant, str]] = {
     "impossible_with_an_answer": (
         in_file(QUESTION, '"is_impossible": false', '"is_impossible": true'),
         r"train\.json: news-001-a1: is_impossible contradicts",
+    ),
+    "unknown_intent": (
+        in_file("messages.jsonl", '"intent": "bill_question"', '"intent": "bill"'),
+        r"messages\.jsonl: msg-\d+: intent 'bill' is unknown",
+    ),
+    "unknown_severity": (
+        in_file("messages.jsonl", '"severity": "none"', '"severity": "low"'),
+        r"messages\.jsonl: msg-001: severity 'low' is unknown",
+    ),
+    "message_id_twice": (
+        in_file("messages.jsonl", '"id": "msg-002"', '"id": "msg-001"'),
+        r"messages\.jsonl: id 'msg-001' occurs twice",
+    ),
+    "message_without_text": (
+        in_file("messages.jsonl", '"text": "I paid twice', '"text": " I paid twice'),
+        r"messages\.jsonl: msg-001: the text .*space",
+    ),
+    "message_without_intent": (
+        in_file("messages.jsonl", '"intent": "bill_question", ', ""),
+        r"messages\.jsonl:1: .*intent",
     ),
     "questions_missing": (
         lambda folder: (folder / QUESTION).unlink(),
@@ -344,7 +447,9 @@ def test_examples_of_the_card_are_real(tmp_path):
     qrels = (DATA / "retrieval" / "qrels" / "train.tsv").read_text("utf-8")
     assert set(judgements.splitlines()) <= set(qrels.splitlines())
 
-    document, query, question = map(json.loads, shown["json"].split("\0")[:3])
+    examples = map(json.loads, shown["json"].split("\0")[:4])
+    document, query, message, question = examples
+    assert message in map(vars, MESSAGES)
     whole = vars(next(d for d in DOCUMENTS if d.id == document["id"]))
     assert whole["text"].startswith(document.pop("text").removesuffix("…"))
     for key in ("entities", "relations"):

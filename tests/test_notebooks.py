@@ -101,6 +101,7 @@ def test_committed_form_is_fresh(path: Path) -> None:
 def test_the_readme_shows_the_measured_times() -> None:
     readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
     assert f"<!-- lessons -->\n{notebooks.lesson_table()}\n<!-- /lessons -->" in readme
+    assert f"<!-- figures -->\n{notebooks.figures_table()}\n<!-- /figures -->" in readme
 
 
 def test_the_readme_shows_lesson_06s_own_figure() -> None:

@@ -106,9 +106,10 @@ def hint(id: str) -> None:
         BadInput: there is no such exercise.
     """
     hints = _exercise(id).hints
-    number = min(_hints_given.get(id, 0) + 1, len(hints))
-    _hints_given[id] = number
-    print(f"Hint {number} of {len(hints)}: {hints[number - 1]}")
+    _hints_given[id] = _hints_given.get(id, 0) + 1
+    number = min(_hints_given[id], len(hints))
+    last = " (the last one)" if _hints_given.get(id, 0) > len(hints) else ""
+    print(f"Hint {number} of {len(hints)}{last}: {hints[number - 1]}")
 
 
 _hints_given: dict[str, int] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kie_course.exercises import Exercise
-from kie_course.exercises.child import call, pack, plain, unpack
+from kie_course.exercises.child import call, pack, unpack
 
 Outcome = dict[str, Any]
 """What `child.call` tells of one call."""
@@ -191,6 +191,8 @@ def _difference(right: Any, got: Any, tolerance: float, where: str = "") -> str:
     """Name the first thing in which two plain values differ."""
     at = f" at {where}" if where else ""
     if _kind(right) != _kind(got):
+        if got is None and not where:
+            return f"None instead of a {_kind(right)}; is a `return` missing?"
         return f"a {_kind(got)} instead of a {_kind(right)}{at}".replace(
             "a None", "None"
         )
@@ -226,7 +228,10 @@ _short.maxlevel = 4
 
 def _show(value: Any, longest: int = 160) -> str:
     """Plain data as a learner would type it, cut where it is long."""
-    text = _short.repr(_typed(value))
+    return _cut(_short.repr(_typed(value)), longest)
+
+
+def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -243,12 +248,23 @@ def _typed(value: Any) -> Any:
     return value
 
 
+def _argument(value: Any) -> Any:
+    """An input as a learner would type it: tuples stay tuples, arrays are lists."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _argument(value.tolist())
+    if isinstance(value, (list, tuple, set)):
+        return type(value)(map(_argument, value))
+    if isinstance(value, dict):
+        return {key: _argument(item) for key, item in value.items()}
+    return _typed(value)
+
+
 def _key(value: Any) -> Any:
     return tuple(map(_key, value)) if isinstance(value, list) else value
 
 
 def _called(exercise: Exercise, case: Any) -> str:
-    shown = [_show(plain(argument), 80) for argument in unpack(case)]
+    shown = [_cut(_short.repr(_argument(value)), 80) for value in unpack(case)]
     lengths = itertools.accumulate(map(len, shown))
     kept = [text for text, length in zip(shown, lengths, strict=True) if length <= 240]
     rest = ["…"] if len(kept) < len(shown) else []

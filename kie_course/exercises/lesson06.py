@@ -156,6 +156,20 @@ def align_pieces(word_ids, labels, fresh):
             "without special tokens round the text this goes wrong.",
         ),
         Wrong(
+            "labels-counted-from-fresh",
+            """
+def align_pieces(word_ids, labels, fresh):
+    aligned, previous = [], None
+    for word in word_ids:
+        first = word is not None and word != previous and word >= fresh
+        aligned.append(labels[word - fresh] if first else -100)
+        previous = word
+    return aligned
+""",
+            "Your function counts labels from `fresh` on, but they are numbered over "
+            "the whole text: word 3 has `labels[3]` in every window.",
+        ),
+        Wrong(
             "labels-counted-off",
             """
 def align_pieces(word_ids, labels, fresh):
@@ -287,6 +301,19 @@ def to_iob2(tags):
 """,
             "Nothing stands before the first word of a sentence, so if it is in a "
             "mention it begins one.",
+        ),
+        Wrong(
+            "first-compared-with-last",
+            """
+def to_iob2(tags):
+    fresh = []
+    for i, tag in enumerate(tags):
+        opens = tag[0] == "I" and tags[i - 1][2:] != tag[2:]
+        fresh.append("B" + tag[1:] if opens else tag)
+    return fresh
+""",
+            "For the first word, i - 1 is -1, which in Python means the last word of "
+            "the sentence.",
         ),
         Wrong(
             "neighbours-merged",
@@ -744,6 +771,17 @@ def rate_share(step, total, warm):
             "should be where the warm-up ended.",
         ),
         Wrong(
+            "never-at-zero",
+            """
+def rate_share(step, total, warm):
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    return max(0.0, (total - step) / max(1, total - warm))
+""",
+            "This is the form of the course's own loop, which starts a little above 0; "
+            "here step 0 has the rate 0.",
+        ),
+        Wrong(
             "cooling-counted-from-zero",
             """
 def rate_share(step, total, warm):
@@ -955,6 +993,7 @@ def _vote_cases(rng: np.random.Generator) -> list[tuple]:
         ([(0, ["O", "B", "I"])],),
         ([(0, ["O", "O", "O"]), (1, ["B", "B", "B"])],),
         ([(0, ["O", "O", "O", "O"]), (2, ["B", "B", "I", "I"])],),
+        ([(0, ["O", "O", "O"]), (1, ["B", "B", "I", "I"])],),
     ]
     for size, overlap, windows in (
         (4, 3, 2),
@@ -1037,6 +1076,20 @@ def one_vote(windows):
             "Words that two windows share come twice: one label a word is wanted.",
         ),
         Wrong(
+            "both-sides-counted",
+            """
+def one_vote(windows):
+    votes = {}
+    for start, labels in windows:
+        for i, label in enumerate(labels):
+            if start + i not in votes or len(labels) > votes[start + i][0]:
+                votes[start + i] = (len(labels), label)
+    return [votes[word][1] for word in sorted(votes)]
+""",
+            "Left and right together are the same for every word of a window: it is "
+            "the shorter side that says how much context is missing.",
+        ),
+        Wrong(
             "longer-side-counted",
             """
 def one_vote(windows):
@@ -1048,8 +1101,8 @@ def one_vote(windows):
                 votes[start + i] = (context, label)
     return [votes[word][1] for word in sorted(votes)]
 """,
-            "The longer side is long for every word at an edge: it is the shorter side "
-            "that says how much context is missing.",
+            "Your function goes by the longer side, which is long for every word at an "
+            "edge; the shorter side says how much context is missing.",
         ),
         Wrong(
             "tie-to-the-later",

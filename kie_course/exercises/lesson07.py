@@ -129,8 +129,9 @@ BM25 = Exercise(
         Wrong(
             "length-not-weighted",
             _BM25.replace("weight * len(t)", "len(t)"),
-            "The title's words count `weight` times where they are found, but not in "
-            "the document's length: short documents are then held back too much.",
+            "Your function counts the title's words `weight` times where they are "
+            "found, but once in the document's length: what is counted several times "
+            "should be so everywhere.",
         ),
         Wrong(
             "weight-after-saturation",
@@ -173,8 +174,8 @@ BM25 = Exercise(
         Wrong(
             "query-as-a-set",
             _BM25.replace("for word in query:", "for word in set(query):"),
-            "A word that comes twice in the question counts once; the sum goes over "
-            "the question's words as they stand.",
+            "Your function counts a word once that comes twice in the question; the "
+            "sum should go over the question's words as they stand.",
         ),
         Wrong(
             "idf-below-zero",
@@ -317,6 +318,7 @@ def _nce_cases(rng: np.random.Generator) -> list[tuple]:
         (two, two, np.array([[True, True], [False, True]]), 0.5),
         # Exponentials of such scores overflow.
         (two * 40, two * 40, np.eye(2, dtype=bool), 0.5),
+        (np.diag([2000.0, 1.0]), np.eye(2), np.eye(2, dtype=bool), 1.0),
     ]
     for pairs in (2, 3, 3, 4, 6):
         # Adding 0 makes 0.0 of -0.0, which would look odd in a message.
@@ -427,6 +429,14 @@ NCE = Exercise(
             "from it.",
         ),
         Wrong(
+            "masked-in-one-direction",
+            _NCE.replace("    scores = np.where", "    masked = np.where").replace(
+                "(scores, scores.T)", "(masked, scores.T)"
+            ),
+            "Known answers are no rivals where a query picks, but where a document "
+            "picks its query they still are.",
+        ),
+        Wrong(
             "own-document-masked",
             _NCE.replace("known & ~own", "known"),
             "Each question's own document is known to answer it, too: masked with the "
@@ -444,13 +454,21 @@ NCE = Exercise(
             "The losses are added up, so a batch twice as large looks twice as bad.",
         ),
         Wrong(
+            "one-maximum-for-all",
+            _NCE.replace("table.max(axis=1, keepdims=True)", "table.max()").replace(
+                "        log_p",
+                '        with np.errstate(all="ignore"):\n            log_p',
+            ),
+            "You take the largest score of the whole table away: in a row that is far "
+            "below it, every exponential becomes 0. Each row has a maximum of its own.",
+        ),
+        Wrong(
             "overflow",
             _NCE.replace(
                 "        table = table - table.max(axis=1, keepdims=True)\n", ""
             ).replace(
                 "        log_p",
-                '        with np.errstate(all="ignore"):\n'
-                "            log_p",
+                '        with np.errstate(all="ignore"):\n            log_p',
             ),
             "Right for moderate scores, but with large ones the exponentials overflow: "
             "a softmax depends on differences of scores only.",
@@ -741,6 +759,9 @@ def _fusion_cases(rng: np.random.Generator) -> list[tuple]:
         ([["d2"], ["d1"]], [1, 1], 60),
         ([["d2"], ["d1"]], [1, 2], 60),
         ([["d2", "d1"], ["d1", "d2"]], [1, 1], 60),
+        # Seven equal scores, which no order but the one of first sight keeps by luck.
+        ([[f"d{i}"] for i in (4, 7, 1, 6, 2, 5, 3)], [1] * 7, 60),
+        ([[f"d{i}" for i in range(12, 0, -1)]], [2], 60),
         ([["d1", "d2", "d3"], ["d3"]], [1, 1], 60),
     ]
     names = [f"d{i}" for i in range(1, 9)]
@@ -879,8 +900,8 @@ FUSION = Exercise(
         Wrong(
             "ties-by-name",
             _FUSION.replace("key=lambda item: -item[1]", "key=lambda i: (-i[1], i[0])"),
-            "Equal scores come in alphabetical order; here they keep the order in "
-            "which they were first seen.",
+            "Your function puts equal scores in alphabetical order; they should keep "
+            "the order in which they were first seen.",
         ),
     ),
 )

@@ -396,9 +396,10 @@ def _update_readme() -> None:
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
         for name, table in (("lessons", lesson_table), ("figures", figures_table)):
-            start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-            head, _, rest = text.partition(start)
-            text = head + start + table() + end + rest.partition(end)[2]
+            head, start, rest = text.partition(f"<!-- {name} -->\n")
+            _, end, tail = rest.partition(f"<!-- /{name} -->")
+            if end:
+                text = f"{head}{start}{table()}\n{end}{tail}"
         _replace(readme, text)
         (home() / "docs" / "result.png").write_bytes(picture())
 

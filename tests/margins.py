@@ -2,18 +2,19 @@
 
 # lesson -> (metric, baseline, least difference), each clearly between the two values.
 MARGINS: dict[str, list[tuple[str, str, float]]] = {
-    "00": [("tour/help_first_encoder", "tour/help_first_bm25", 0.1)],
+    "00": [("tour/help_first_encoder", "tour/help_first_bm25", 0.05)],
     "06": [
         ("after/ner_f1", "before/ner_f1", 0.15),
         ("after/ner_f1", "crf_f1", 0.03),
         ("crf_f1", "dictionary_f1", 0.2),
         ("lower_tuned_f1", "lower_crf_f1", 0.2),
     ],
-    # Tuning gains .05 on 120 test questions, of which another machine may keep less.
+    # Tuning gains .02 on 144 test questions, and the interval holds 0: the margin over
+    # the untouched encoder says only that tuning does no harm.
     "07": [
-        ("after/ndcg@10", "before/ndcg@10", 0.0),
-        ("before/ndcg@10", "bm25/ndcg@10", 0.2),
-        ("before/ndcg@10", "tfidf/ndcg@10", 0.2),
+        ("after/ndcg@10", "before/ndcg@10", -0.02),
+        ("before/ndcg@10", "bm25/ndcg@10", 0.06),
+        ("after/ndcg@10", "bm25/ndcg@10", 0.07),
     ],
 }
 

@@ -9,9 +9,10 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("crf_f1", "dictionary_f1", 0.2),
         ("lower_tuned_f1", "lower_crf_f1", 0.2),
     ],
-    # Tuning gains .02 on 144 test questions, and the interval holds 0: the margin over
-    # the untouched encoder says only that tuning does no harm.
+    # Tuning gains .06 on dev; on the 144 test questions .02, with 0 in the interval, so
+    # the margin there says only that tuning does no harm.
     "07": [
+        ("dev/in_batch", "dev/untouched", 0.02),
         ("after/ndcg@10", "before/ndcg@10", -0.02),
         ("before/ndcg@10", "bm25/ndcg@10", 0.06),
         ("after/ndcg@10", "bm25/ndcg@10", 0.07),

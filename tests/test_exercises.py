@@ -417,7 +417,7 @@ def test_hints_come_one_by_one(means, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "Hint 1 of 2: Which axis goes?",
         "Hint 2 of 2: Divide by the number of rows.",
-        "Hint 2 of 2: Divide by the number of rows.",
+        "Hint 2 of 2 (the last one): Divide by the number of rows.",
     ]
 
 

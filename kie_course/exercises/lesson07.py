@@ -21,6 +21,7 @@ def _bm25_cases(rng: np.random.Generator) -> list[tuple]:
         ("parking", [("", "card"), ("", "")], 2),
         ("card", [("", "card lost"), ("", "late")], 1),
         ("card", [("card", "lost"), ("lost", "card")], 2),
+        ("card", [("card", "card lost"), ("late", "lost")], 2),
         (
             "lost card",
             [("", "card card card"), ("lost", "the card"), ("the", ""), ("", "")],

@@ -250,5 +250,6 @@ def test_nbgrader_generates_grades_and_gives_feedback(tmp_path, gradebook):
             student: book.find_submission("tour", student).score
             for student in ("blank", "full")
         }
-    points = sum(e.points for id, e in COURSE.items() if FIRST.stem[:2] == id[:2])
+    number = FIRST.stem.partition("_")[0]
+    points = sum(e.points for id, e in COURSE.items() if id.startswith(f"{number}."))
     assert score == {"blank": 0, "full": points}

@@ -1,6 +1,8 @@
 """The oracles of the exercises agree with libraries that others trust."""
 
+import itertools
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +10,14 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB1, IOB2, Entities
-from torch.nn.functional import cosine_similarity, cross_entropy
+from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import (
+    cosine_similarity,
+    cross_entropy,
+    scaled_dot_product_attention,
+)
 
-from kie_course import data, ner, retrieval
+from kie_course import attention, data, ner, retrieval
 from kie_course.exercises import EXERCISES
 
 SEEDS = range(20, 40)
@@ -70,6 +77,302 @@ def test_offsets_cut_out_the_mention_at_its_place():
         assert "".join(text[start:end].split()) == "".join(words[first:last])
         assert "".join(text[:start].split()) == "".join(words[:first])
         assert text[start:end] == text[start:end].strip()
+
+
+# --- lesson 00b -----------------------------------------------------------------------
+
+
+def test_pair_distances_are_torchs():
+    for (a, b), answer in answers("00b.1"):
+        theirs = torch.cdist(torch.tensor(a), torch.tensor(b)) ** 2
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_slopes_of_a_weight_used_twice_are_autograds():
+    for (x, w, b, y), answer in answers("00b.2"):
+        turned = [
+            torch.tensor(n, dtype=torch.float64, requires_grad=True) for n in (w, b)
+        ]
+        loss = (turned[0] * (turned[0] * x + turned[1]) - y) ** 2
+        loss.backward()
+        assert answer == pytest.approx([leaf.grad.item() for leaf in turned])
+
+
+def test_gradients_through_a_tape_are_autograds():
+    for (inputs, tape), answer in answers("00b.3"):
+        leaves = [torch.tensor(float(n), requires_grad=True) for n in inputs]
+        numbers = [leaf.double() for leaf in leaves]
+        for kind, i, j in tape:
+            made = {"add": torch.add, "mul": torch.mul}[kind]
+            numbers.append(made(numbers[i], numbers[j]))
+        numbers[-1].backward()
+        slopes = [0.0 if leaf.grad is None else leaf.grad.item() for leaf in leaves]
+        assert answer == pytest.approx(slopes)
+
+
+def test_loss_from_counts_is_torchs_over_all_messages():
+    for (logits, counts), answer in answers("00b.4"):
+        rows, kinds = np.indices(counts.shape)
+        each = np.repeat(rows, counts.ravel()), np.repeat(kinds, counts.ravel())
+        text, kind = (torch.tensor(index) for index in each)
+        theirs = cross_entropy(torch.tensor(logits)[text], kind)
+        assert answer == pytest.approx(theirs.item(), abs=1e-9)
+
+
+def test_scaling_is_scikit_learns_fitted_on_train():
+    for (train, new), answer in answers("00b.5"):
+        theirs = StandardScaler().fit(train).transform(new)
+        np.testing.assert_allclose(answer, theirs, atol=1e-9)
+
+
+def test_held_out_rows_are_whole_documents_enough_and_not_too_many():
+    for (groups, wanted), answer in answers("00b.6"):
+        held = {groups[row] for row in answer}
+        assert answer == [row for row, group in enumerate(groups) if group in held]
+        order = list(dict.fromkeys(groups))
+        assert set(order[: len(held)]) == held
+        before = sum(group in order[: len(held) - 1] for group in groups)
+        assert before < wanted <= len(answer)
+
+
+def test_leaked_texts_have_the_words_of_a_training_text():
+    for (train, test), answer in answers("00b.7"):
+        forms = [re.findall(r"\w+", text.casefold()) for text in train]
+        same = [re.findall(r"\w+", text.casefold()) in forms for text in test]
+        assert answer == np.flatnonzero(same).tolist()
+
+
+# --- lesson 02 ------------------------------------------------------------------------
+
+
+def test_soft_get_is_torchs_attention_with_one_more_item():
+    for (query, keys, values, default, threshold), answer in answers("02.1"):
+        # An item (0, …, 0, threshold), and a query that ends in 1.
+        more = np.append(np.zeros_like(query), threshold)
+        key = np.vstack([np.pad(keys, ((0, 0), (0, 1))), more])
+        value = np.vstack([values, default])
+        theirs = scaled_dot_product_attention(
+            *(torch.tensor(a)[None] for a in (np.append(query, 1.0)[None], key, value)),
+            scale=1.0,
+        )
+        np.testing.assert_allclose(answer, theirs[0, 0].numpy(), atol=1e-9)
+
+
+def test_log_weights_are_torchs_log_softmax():
+    for (scores, temperature), answer in answers("02.2"):
+        theirs = torch.log_softmax(torch.tensor(scores) / temperature, 0)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_forgetting_is_torchs_attention_with_a_mask():
+    for (weights, outputs, values, item), answer in answers("02.3"):
+        query, value = torch.tensor(weights).log(), torch.tensor(values)
+        key = torch.eye(len(values), dtype=query.dtype)
+        both = (query[None], key[None], value[None])
+        whole = scaled_dot_product_attention(*both, scale=1.0)
+        np.testing.assert_allclose(outputs, whole[0].numpy(), atol=1e-9)
+        mask = torch.arange(len(values)) != item
+        theirs = scaled_dot_product_attention(*both, attn_mask=mask[None], scale=1.0)
+        np.testing.assert_allclose(answer, theirs[0].numpy(), atol=1e-9)
+
+
+def test_leaving_one_out_is_scikit_learns_with_torchs_softmax():
+    from sklearn.model_selection import LeaveOneOut
+
+    for (x, y, width), answer in answers("02.4"):
+        errors = []
+        for kept, (asked,) in LeaveOneOut().split(x):
+            far = torch.tensor(-((x[kept] - x[asked]) ** 2) / (2 * width**2))
+            guess = torch.softmax(far, 0) @ torch.tensor(y[kept])
+            errors.append(float(guess) - y[asked])
+        assert answer == pytest.approx(np.mean(np.square(errors)))
+
+
+def test_what_is_written_is_read_and_the_rest_stays():
+    for (keys, values), answer in answers("02.5"):
+        memory = np.array(answer)
+        np.testing.assert_allclose(memory @ keys[-1], values[-1], atol=1e-9)
+        before = EXERCISES["02.5"].oracle(keys[:-1], values[:-1])
+        # Least change that reads the last pair: the pseudo-inverse of its key.
+        missing = values[-1] - np.array(before) @ keys[-1]
+        least = np.outer(missing, np.linalg.pinv(keys[-1][:, None]))
+        np.testing.assert_allclose(memory, before + least, atol=1e-9)
+
+
+def test_energies_fall_by_gradient_steps_of_torch():
+    for (patterns, cue, beta, steps), answer in answers("02.6"):
+        x, state, found = torch.tensor(patterns), torch.tensor(cue), []
+        for _ in range(steps + 1):
+            state = state.detach().requires_grad_()
+            height = state @ state / 2 - torch.logsumexp(beta * x @ state, 0) / beta
+            found.append(float(height.detach()))
+            state = state - torch.autograd.grad(height, state)[0]
+        assert answer == pytest.approx(found, abs=1e-6)
+        assert all(a >= b - 1e-9 for a, b in itertools.pairwise(answer))
+
+
+def test_width_is_the_least_that_reaches_the_share():
+    for (items, share), answer in answers("02.7"):
+        rivals = np.full(items - 1, 0.5)
+        held = [
+            torch.softmax(torch.tensor(np.append(rivals, math.sqrt(d))), 0)[-1].item()
+            for d in (answer - 1, answer)
+        ]
+        assert held[1] >= share
+        assert answer == 1 or held[0] < share
+
+
+# --- lesson 03 ------------------------------------------------------------------------
+
+
+def test_cosine_weights_are_torchs():
+    for (query, key, temperature), answer in answers("03.1"):
+        pairs = torch.tensor(query)[:, None], torch.tensor(key)[None]
+        fits = cosine_similarity(*pairs, dim=-1) / torch.tensor(temperature)[:, None]
+        np.testing.assert_allclose(answer, fits.softmax(dim=-1).numpy(), atol=1e-9)
+
+
+def test_scale_of_unit_entries_is_the_packages():
+    for (d_model, heads, query_spread, key_spread), answer in answers("03.2"):
+        ones = torch.ones(1, d_model // heads, dtype=torch.float64)
+        dot = float(attention.scores(ones, ones, "dot"))
+        scaled = float(attention.scores(ones, ones, "scaled_dot"))
+        assert answer * query_spread * key_spread == pytest.approx(scaled / dot)
+
+
+def test_at_the_temperature_the_best_weight_is_the_share():
+    for (n, share, lowest), temperature in answers("03.3"):
+        cosines = torch.full((n,), lowest, dtype=torch.float64)
+        cosines[0] = 1
+        weights = torch.softmax(cosines / temperature, dim=0)
+        assert float(weights[0]) == pytest.approx(share, abs=1e-6)
+
+
+def test_own_temperatures_make_cosines_of_torchs_attention():
+    exercise = EXERCISES["03.4"]
+    refused = 0
+    for seed in SEEDS:
+        for query, key in exercise.cases(np.random.default_rng(seed)):
+            try:
+                found = exercise.oracle(query, key)
+            except ValueError:
+                refused += 1
+                continue
+            q, k = torch.tensor(query), torch.tensor(key)
+            theirs = scaled_dot_product_attention(q, k, torch.eye(len(k)).double())
+            own = torch.tensor(found, dtype=torch.float64)[:, None]
+            ours = torch.softmax(attention.scores(q, k, "cosine") / own, dim=-1)
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-9)
+    assert refused == 2 * len(SEEDS)
+
+
+def test_softmax_backward_is_autograds():
+    for (weights, upstream, temperature), answer in answers("03.5"):
+        p = torch.tensor(weights)
+        scores = (p.clamp(min=1e-300).log() * temperature).requires_grad_()
+        loss = (torch.softmax(scores / temperature, -1) * torch.tensor(upstream)).sum()
+        (theirs,) = torch.autograd.grad(loss, scores)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_floor_with_copies_is_torchs_loss_of_the_packages_cosines():
+    for (topics, copies, temperature), answer in answers("03.6"):
+        corners = torch.eye(topics).double() - 1 / topics
+        batch = corners.repeat(copies, 1)
+        scores = attention.scores(batch, batch, "cosine") / temperature
+        theirs = cross_entropy(scores, torch.arange(len(batch)))
+        assert answer == pytest.approx(float(theirs), abs=1e-9)
+
+
+def test_longer_vectors_give_the_packages_gaussian_weights():
+    for (query, key), longer in answers("03.7"):
+        long_query, long_key = (torch.tensor(x).double() for x in longer)
+        dots = long_query @ long_key.T
+        theirs = attention.scores(torch.tensor(query), torch.tensor(key), "gaussian")
+        pair = dots.softmax(dim=-1), theirs.softmax(dim=-1)
+        torch.testing.assert_close(*pair, atol=1e-9, rtol=1e-9)
+
+
+# --- lesson 04 ------------------------------------------------------------------------
+
+
+def test_shared_keys_are_torchs_repeated_groups():
+    for (states, heads, groups), answer in answers("04.1"):
+        cut = torch.tensor(states).unflatten(-1, (groups, -1)).transpose(1, 2)
+        theirs = torch.repeat_interleave(cut, heads // groups, dim=1)
+        np.testing.assert_array_equal(answer, theirs.numpy())
+
+
+def test_shares_add_up_to_torchs_linear_layer():
+    from torch.nn.functional import linear
+
+    for (outputs, weight), answer in answers("04.2"):
+        merged = torch.cat(list(torch.tensor(outputs)), dim=-1)
+        whole = linear(merged, torch.tensor(weight).T)
+        np.testing.assert_allclose(answer.sum(axis=0), whole.numpy(), atol=1e-9)
+        for head in range(len(outputs)):
+            only = torch.zeros(*outputs.shape, dtype=torch.float64)
+            only[head] = torch.tensor(outputs[head])
+            alone = linear(torch.cat(list(only), dim=-1), torch.tensor(weight).T)
+            np.testing.assert_allclose(answer[head], alone.numpy(), atol=1e-9)
+
+
+def test_decoders_mask_is_torchs_band_over_real_places():
+    for (lengths, tokens, window), answer in answers("04.3"):
+        band = torch.ones(tokens, tokens, dtype=torch.bool).tril().triu(1 - window)
+        for length, mask in zip(lengths.tolist(), answer, strict=True):
+            right = torch.zeros(tokens, tokens, dtype=torch.bool)
+            pads = tokens - length
+            right[pads:, pads:] = band[pads:, pads:]
+            assert mask == right.tolist()
+
+
+def test_softmax_with_rest_is_torchs_over_one_more_score():
+    for (scores, mask), answer in answers("04.4"):
+        kept = torch.tensor(scores).masked_fill(~torch.tensor(mask), -math.inf)
+        more = torch.cat([kept, kept.new_zeros(len(kept), 1)], dim=1)
+        theirs = more.softmax(dim=1)[:, :-1]
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-12)
+
+
+def test_multi_head_is_torchs_attention():
+    from torch.nn.functional import scaled_dot_product_attention
+
+    for (query, key, value, mask, heads), answer in answers("04.5"):
+        split = [
+            torch.tensor(states).unflatten(-1, (heads, -1)).transpose(0, 1)
+            for states in (query, key, value)
+        ]
+        theirs = scaled_dot_product_attention(*split, attn_mask=torch.tensor(mask))
+        merged = theirs.transpose(0, 1).flatten(1)
+        np.testing.assert_allclose(answer, merged.numpy(), atol=1e-9)
+
+
+def test_rotation_is_transformers_rotary_embedding():
+    from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb
+
+    for (states, places, base), answer in answers("04.6"):
+        width = states.shape[1]
+        speed = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+        angle = torch.tensor(places)[:, None] * speed
+        # (batch, token, head, d_head), as GPT-J has it: neighbours are a pair.
+        turned = apply_rotary_pos_emb(
+            torch.tensor(states)[None, :, None], angle.sin()[None], angle.cos()[None]
+        )
+        np.testing.assert_allclose(answer, turned[0, :, 0].numpy(), atol=1e-9)
+
+
+def test_reach_is_where_a_gradient_arrives():
+    for (mask, layers), answer in answers("04.7"):
+        allowed = torch.tensor(mask, dtype=torch.float64)
+        inputs = torch.ones(len(mask), dtype=torch.float64)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda states, a=allowed, n=layers: (
+                torch.linalg.matrix_power(a, n) @ states
+            ),
+            inputs,
+        )
+        assert answer == (jacobian > 0).tolist()
 
 
 # --- lesson 06 ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ method, `rank(queries, k)`: for each query the best `k` as `(document id, score)
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -521,14 +521,14 @@ def make_pairs(
             relevant,
         )
         for query, relevant in answers.items()
-        for answer in sorted(best(relevant, judgements[query]))
+        for answer in sorted(best(judgements[query]))
     ]
 
 
-def best(relevant: Collection[str], grades: Mapping[str, int]) -> list[str]:
+def best(grades: Mapping[str, int]) -> list[str]:
     """The documents of the highest grade."""
-    top = max(grades[document] for document in relevant)
-    return [document for document in relevant if grades[document] == top]
+    top = max(grades.values())
+    return [document for document, grade in grades.items() if grade == top]
 
 
 def collate(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:

@@ -23,9 +23,7 @@ def test_marks_become_offsets():
 pieces = st.lists(
     st.tuples(
         st.sampled_from(["", "ORG", "PER"]),
-        st.text("ab |\n[]é", min_size=1, max_size=5).filter(
-            lambda t: "[[" not in t and "]]" not in t and t[0] + t[-1] not in "[]"
-        ),
+        st.text("ab |\n()é", min_size=1, max_size=5),
     ),
     max_size=6,
 )
@@ -33,7 +31,6 @@ pieces = st.lists(
 
 @given(pieces)
 def test_taking_marks_out_loses_no_character(parts):
-    parts = [(kind, text.replace("[", "(").replace("]", ")")) for kind, text in parts]
     marked = "".join(f"[[{k}|{t}]]" if k else t for k, t in parts)
     text, mentions = from_markup(marked)
     assert text == "".join(t for _, t in parts)

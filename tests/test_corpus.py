@@ -48,7 +48,7 @@ def test_corpus_is_as_large_as_promised():
     table = corpus.statistics()
     assert [row for row, least in LEAST.items() if table[row]["all"] < least] == []
     assert table["size on disk, kB"]["all"] < 3000
-    intents = Counter(message.intent for message in data.load_messages())
+    intents = Counter(message.intent for message in MESSAGES)
     assert set(intents) == {*corpus.INTENTS, corpus.OUT_OF_SCOPE}
     assert len(corpus.INTENTS) == 24
     assert min(intents.values()) >= 30

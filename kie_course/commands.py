@@ -28,6 +28,8 @@ SETTINGS = ("epochs", "learning_rate", "batch_size", "seed", "device", "bf16")
 
 def show(report: dict, as_json: bool, table: str) -> int:
     """Print a report as one JSON object or as a table."""
+    if not runs.is_main():
+        return 0
     if as_json:
         _print_json(report)
     else:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import os
 import socket
 import urllib.parse
 import urllib.request
@@ -179,6 +180,8 @@ def device(choice: str | None = None) -> torch.device:
             f"device {choice!r} is not available here: "
             f"choose from {', '.join(n for n, ok in available.items() if ok)}"
         )
+    if choice == "cuda":  # of several processes each has its own
+        return torch.device(choice, int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device(choice)
 
 

@@ -31,6 +31,14 @@ RUN_FILES = (
 )
 
 
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints.
+
+    `torchrun` and `accelerate launch` number the processes that they start.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuse an output folder that holds what must not be lost.
 
@@ -38,6 +46,8 @@ def check_out(out: Path, overwrite: bool) -> None:
         BadInput: a file, a folder with files that no run wrote, or a finished run that
             nobody said to overwrite.
     """
+    if not is_main():
+        return
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: name a folder")
     if not out.is_dir() or not any(out.iterdir()) or _is_interrupted(out):
@@ -76,6 +86,8 @@ def claim(
     Raises:
         BadInput: another run was interrupted there.
     """
+    if not is_main():
+        return
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         _clear(out)
@@ -110,6 +122,8 @@ def finish(out: Path, save: Callable[[Path], None], report: dict) -> None:
     """
     from safetensors import SafetensorError
 
+    if not is_main():
+        return
     fresh = out / "saving"
     shutil.rmtree(fresh, ignore_errors=True)
     try:

@@ -2,7 +2,8 @@
 
 One loop on `accelerate`: batches of similar length, linear warm-up and decay, weight
 decay not on biases and norms, clipping, accumulation, evaluation on dev, the best
-weights restored, and checkpoints from which a killed run goes on.
+weights restored, and checkpoints from which a killed run goes on. Started by `torchrun`
+or `accelerate launch`, its processes share every batch: same steps, same weights.
 """
 
 from __future__ import annotations
@@ -181,8 +182,9 @@ def fit(
         run.judge(evaluate())
     if evaluate and run.awaits_judgement():
         run.judge(evaluate())
+    shown = progress and run.accelerator.is_main_process
     with tqdm(
-        total=run.total, initial=run.step, desc="training", disable=not progress
+        total=run.total, initial=run.step, desc="training", disable=not shown
     ) as bar:
         for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
             if run.patience_is_out():
@@ -195,6 +197,37 @@ def fit(
                 bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
     run.finish()
     return run.history
+
+
+class _Shared:
+    """A model of which every process computes some rows; all of them get all rows.
+
+    So a loss sees the whole batch, its negatives and its number of labels too, and the
+    steps are those of one process. Gradients flow back through the exchange.
+    """
+
+    def __init__(self, model: torch.nn.Module, accelerator: Accelerator):
+        self.model, self.rank = model, accelerator.process_index
+        self.processes = accelerator.num_processes
+
+    def __call__(self, *inputs: torch.Tensor, **named: torch.Tensor):
+        from torch.distributed.nn.functional import all_gather
+
+        rows = len(next(iter([*inputs, *named.values()])))
+        each = -(-rows // self.processes)
+        # Who is left without a row computes the last one again; it is dropped below.
+        mine = torch.arange(self.rank * each, (self.rank + 1) * each).clamp(
+            max=rows - 1
+        )
+        output = self.model(
+            *(tensor[mine] for tensor in inputs),
+            **{name: tensor[mine] for name, tensor in named.items()},
+        )
+        whole = {
+            name: torch.cat(all_gather(part.contiguous()))[:rows]
+            for name, part in output.items()
+        }
+        return type(output)(**whole)
 
 
 class _Run:
@@ -227,6 +260,10 @@ class _Run:
         self.bare = model
         self.counter = model.register_forward_pre_hook(self._count, with_kwargs=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        if self.accelerator.num_processes > 1:
+            self.network = _Shared(self.model, self.accelerator)
+        else:
+            self.network = self.model
 
     def epoch(self, epoch: int) -> Iterator[float]:
         """Take the steps of one epoch that are not taken yet; yield their losses."""
@@ -259,7 +296,7 @@ class _Run:
         for indices in batches:
             batch = self.collate([self.examples[i] for i in indices])
             batch = {k: v.to(self.accelerator.device) for k, v in batch.items()}
-            loss = self.compute_loss(self.model, batch) / len(batches)
+            loss = self.compute_loss(self.network, batch) / len(batches)
             self.accelerator.backward(loss)
             total += loss.item()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
@@ -293,14 +330,22 @@ class _Run:
     def save(self) -> None:
         """Write a checkpoint beside the last, then swap: never half a checkpoint."""
         fresh = self.checkpoint.with_name("checkpoint.new")
-        shutil.rmtree(fresh, ignore_errors=True)
+        main = self.accelerator.is_main_process
+        if main:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
         try:
             self.accelerator.save_state(str(fresh))
-            if self.best_weights:
+            if self.best_weights and main:
                 weights = {k: v.contiguous() for k, v in self.best_weights.items()}
                 save_file(weights, fresh / "best.safetensors")
         except (SafetensorError, RuntimeError) as error:  # a full disk, say
             raise OSError(f"{fresh} cannot be written: {error}") from error
+        self.accelerator.wait_for_everyone()
+        if main:
+            self._swap(fresh)
+
+    def _swap(self, fresh: Path) -> None:
         state = {"step": self.step, "history": asdict(self.history), **self._identity()}
         (fresh / "run.part").write_text(json.dumps(state), encoding="utf-8")
         os.replace(fresh / "run.part", fresh / "run.json")  # now it is whole
@@ -319,11 +364,9 @@ class _Run:
         """Go on from the folder's checkpoint, if there is one."""
         if not self.checkpoint:
             return False
-        fresh = self.checkpoint.with_name("checkpoint.new")
-        if not self.checkpoint.exists() and (fresh / "run.json").is_file():
-            os.replace(fresh, self.checkpoint)  # killed between the two last steps
-        for rest in (fresh, self.checkpoint.with_name("checkpoint.old")):
-            shutil.rmtree(rest, ignore_errors=True)
+        if self.accelerator.is_main_process:
+            self._tidy()
+        self.accelerator.wait_for_everyone()
         if not (self.checkpoint / "run.json").is_file():
             return False
         state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
@@ -340,6 +383,14 @@ class _Run:
             pairs[:] = map(tuple, pairs)  # JSON knows lists only
         self.step = self.history.resumed_at = state["step"]
         return True
+
+    def _tidy(self) -> None:
+        """Clear up after a run that was killed while it wrote a checkpoint."""
+        fresh = self.checkpoint.with_name("checkpoint.new")
+        if not self.checkpoint.exists() and (fresh / "run.json").is_file():
+            os.replace(fresh, self.checkpoint)  # killed between the two last steps
+        for rest in (fresh, self.checkpoint.with_name("checkpoint.old")):
+            shutil.rmtree(rest, ignore_errors=True)
 
     def finish(self) -> None:
         """Put the best weights into the model and give accelerate's wrappers back."""

@@ -34,7 +34,7 @@ RUN_FILES = (
 def is_main() -> bool:
     """Whether this process is the one that writes and prints.
 
-    `torchrun` and `accelerate launch` number the processes that they start.
+    `torchrun` numbers the processes that it starts.
     """
     return os.environ.get("RANK", "0") == "0"
 

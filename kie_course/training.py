@@ -2,8 +2,8 @@
 
 One loop on `accelerate`: batches of similar length, linear warm-up and decay, weight
 decay not on biases and norms, clipping, accumulation, evaluation on dev, the best
-weights restored, and checkpoints from which a killed run goes on. Started by `torchrun`
-or `accelerate launch`, its processes share every batch: same steps, same weights.
+weights restored, and checkpoints from which a killed run goes on. Where `torchrun`
+starts several processes they share every batch: same steps, same weights.
 """
 
 from __future__ import annotations

@@ -18,11 +18,6 @@ LAUNCHERS = {
         *(sys.executable, "-m", "torch.distributed.run"),
         *("--nproc_per_node", "2", "-m"),
     ],
-    "accelerate": [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--cpu", "--num_processes", "2", "--num_machines", "1"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", "-m"),
-    ],
 }
 
 
@@ -44,7 +39,7 @@ def desk(tmp_path_factory) -> Path:
     return folder
 
 
-def trained(desk: Path, launcher: str, recipe: str, *extra: str) -> dict:
+def trained(desk: Path, launcher: str, recipe: str) -> dict:
     """Train for two passes; the report, and the weights of the best of them."""
     own = {
         "ner": "--train conll/train.conll --dev conll/dev.conll --learning-rate 2e-3",
@@ -54,7 +49,7 @@ def trained(desk: Path, launcher: str, recipe: str, *extra: str) -> dict:
     command = [
         *(*LAUNCHERS[launcher], "kie_course", recipe, "train", *own[recipe].split()),
         *("--model", "encoder", "--out", out, "--epochs", "2", "--batch-size", "7"),
-        *("--device", "cpu", "--no-bf16", "--json", *extra),
+        *("--device", "cpu", "--no-bf16", "--json"),
     ]
     done = subprocess.run(command, cwd=desk, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -72,9 +67,3 @@ def test_two_processes_learn_what_one_learns(desk, recipe):
     assert_close(shared["weights"], alone["weights"], atol=1e-5, rtol=1e-4)
     key = {"ner": "dev", "retrieval": "metrics"}[recipe]
     assert shared[key] == alone[key]
-
-
-def test_accelerate_launch_does_the_same(desk):
-    alone = trained(desk, "one process", "ner", "--overwrite")
-    shared = trained(desk, "accelerate", "ner")
-    assert_close(shared["weights"], alone["weights"], atol=1e-5, rtol=1e-4)

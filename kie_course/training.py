@@ -223,11 +223,13 @@ class _Shared:
             *(tensor[mine] for tensor in inputs),
             **{name: tensor[mine] for name, tensor in named.items()},
         )
-        whole = {
-            name: torch.cat(all_gather(part.contiguous()))[:rows]
-            for name, part in output.items()
-        }
-        return type(output)(**whole)
+
+        def whole(part: torch.Tensor) -> torch.Tensor:
+            return torch.cat(all_gather(part.contiguous()))[:rows]
+
+        if isinstance(output, torch.Tensor):
+            return whole(output)
+        return type(output)(**{name: whole(part) for name, part in output.items()})
 
 
 class _Run:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -355,6 +356,28 @@ REFUSALS = {
         "out holds",
         {"out/config.json": "{}", "out/report.json": "[]"},
     ),
+    # report pages
+    "page into a file": (f"{EVAL} test.conll --report out", "is a file", {"out": "x"}),
+    "page beside files": (
+        f"{EVAL} test.conll --report out",
+        "out holds files that are no report",
+        {"out/index.html": "<p>mine", "out/a": "b"},
+    ),
+    "page over another's": (
+        f"{EVAL} test.conll --report out",
+        "out holds files that are no report",
+        {"out/index.html": "<p>mine"},
+    ),
+    "page beside a model": (
+        f"{EVAL} test.conll --report tagger",
+        "tagger holds files that are no report",
+        {},
+    ),
+    "page below a file": (
+        f"{EVAL} test.conll --report test.conll/out",
+        "conll/out",
+        {},
+    ),
     # text
     "empty text": (f"{PREDICT} --text=", "--text is empty", {}),
     "blank input": (f"{PREDICT} --input bad", "bad: the file is empty", {"bad": "\n"}),
@@ -452,6 +475,10 @@ ACCEPTED = {
     "variation selector": (f"{EVAL} a", {"a": "\ufe0f B-LOC\nno\u00a0break O\n"}),
     "all O": (f"{EVAL} a", {"a": "in O\n"}),
     "unknown type": (f"{EVAL} a", {"a": "Lima B-CITY\n"}),
+    "page": (f"{EVAL} test.conll --report new/folder", {}),
+    "page of an unknown type": (f"{EVAL} a --report out", {"a": "Lima B-CITY\n"}),
+    "page of nothing": (f"{EVAL} a --report out", {"a": "in O\n", "out/": ""}),
+    "page of one type": (f"{EVAL} test.conll --types PER --report out", {}),
     "one type": (f"{EVAL} test.conll --types PER", {}),
     "text": (f"{PREDICT} --text Lima", {}),
     "input": (f"{PREDICT} --input a", {"a": "\nLima\n"}),
@@ -726,6 +753,31 @@ def test_evaluation_gives_the_same_figures_every_time(shelf):
     table = done(*command).splitlines()
     assert table[0].split() == ["precision", "recall", "f1", "names"]
     assert [line.split()[0] for line in table[1:]] == ["test", "LOC", "ORG", "PER"]
+
+
+def test_a_page_says_what_the_report_says_and_replaces_an_older_one(desk):
+    long = "\n".join("word O" for _ in range(600))
+    write(desk, {"odd": f"Lima B-CITY\n🎉 O\n\n{long}\n\n{sentence(random.Random(0))}"})
+    assert done(*words(f"{EVAL} test.conll --report out")).endswith(
+        "report: out/index.html\n"
+    )
+    first = Path("out/index.html").read_text(encoding="utf-8")
+    result = report(*words(f"{EVAL} odd --report out"))
+    assert result.pop("report") == "out/index.html"
+    assert set(result) == {"test", "seconds", "settings"}
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert page != first
+    assert f"<strong>{result['test']['f1']:.3f}</strong>" in page
+    count = dict(
+        re.findall('<th scope="row">(.+?)</th><td class="text">(.*?)</td>', page)
+    )
+    assert count["model"] == "tagger"
+    assert count["sentences longer than the model, read in overlapping windows"] == "1"
+    assert count["words outside of every window"] == "0"
+    assert count["words with something that the vocabulary does not have"] == "1"
+    types = "types that the model does not know, with mentions, all missed"
+    assert count[types] == "CITY 1"
+    assert list(tree(desk / "out")) == ["index.html"]
 
 
 def test_names_of_types_not_asked_for_are_no_mistakes(shelf):

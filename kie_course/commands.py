@@ -63,6 +63,18 @@ def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
     runs.claim(arguments.out, chosen, files, arguments.overwrite)
 
 
+def _files_read(files: Mapping[str, Path]) -> dict:
+    """What tells whether somebody has the same data."""
+    return {
+        part: {
+            "name": file.name,
+            "bytes": file.stat().st_size,
+            "sha256": models.sha256(file),
+        }
+        for part, file in files.items()
+    }
+
+
 def _looped(tagger_or_encoder: Any, arguments: argparse.Namespace) -> dict:
     """What the loop adds to a report's settings."""
     history = tagger_or_encoder.history
@@ -115,6 +127,8 @@ def ner_train(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{arguments.train}: no name to learn from: every tag is O")
     _check_model(arguments)
     _claim(arguments, [file for file in (arguments.train, arguments.dev) if file])
+    given = _chosen(arguments, data.SPLITS)
+    files = _files_read({part: file for part, file in given.items() if file})
     tagger = ner.train(
         sentences["train"],
         sentences["dev"] if arguments.dev else None,
@@ -126,7 +140,7 @@ def ner_train(arguments: argparse.Namespace) -> int:
     report = {name: ner.evaluate(tagger, sentences[name]) for name in scored}
     report["seconds"] = _seconds(start)
     counts = _counts(tagger, sentences)
-    report["settings"] = _looped(tagger, arguments) | counts
+    report["settings"] = _looped(tagger, arguments) | counts | {"files": files}
     tagger.report = report
     runs.finish(arguments.out, tagger.save, report)
     return show(report, arguments.json, _ner_table(report))
@@ -324,7 +338,10 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
 
     from kie_course import retrieval
 
-    _claim(arguments, _files(arguments.data, usable))
+    paths = _files(arguments.data, usable)
+    _claim(arguments, paths)
+    files = {path.relative_to(arguments.data).as_posix(): path for path in paths}
+    files = _files_read(files)
     encoder = retrieval.train(
         usable,
         model=arguments.model,
@@ -340,6 +357,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
             **_looped(encoder, arguments),
             **_describe(collection, "train"),
             "documents_cut": _documents_cut(encoder, collection),
+            "files": files,
         },
     }
     encoder.report = report

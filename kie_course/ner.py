@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from kie_course import BadInput, data, models, training
+from kie_course import BadInput, data, model_card, models, training
 from kie_course.data import Sentence
 
 IGNORE = -100
@@ -240,10 +240,12 @@ class Tagger:
         return result
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer and report into a folder."""
+        """Write weights (safetensors), tokenizer, report and card into a folder."""
         with models.quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.report:
+            model_card.write(folder, "ner", self.report)
         report = json.dumps(self.report, indent=1, ensure_ascii=False)
         (Path(folder) / "report.json").write_text(report, encoding="utf-8")
 
@@ -342,6 +344,7 @@ def train(
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
     ).to(device)
+    base = models.origin(model)  # before it could be moved
     tagger = Tagger(network, tokenizer, settings.bf16)
     ids = network.config.label2id
     windows = encode(
@@ -362,6 +365,7 @@ def train(
     )
     network.to(device)
     tagger.report = {
+        "dev": {"f1": tagger.history.best},
         "settings": {
             **asdict(settings),
             "device": device.type,
@@ -370,6 +374,9 @@ def train(
             "dev_sentences": len(dev),
             "dev": "a seeded tenth of train" if held_out else "given",
             "windows": len(windows),
+            "types": sorted(data.types_in(train)),
+            "base": base,
+            "versions": models.versions(),
         },
     }
     return tagger

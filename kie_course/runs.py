@@ -22,6 +22,7 @@ RUN_FOLDERS = ("checkpoint", "checkpoint.new", "checkpoint.old", "saving")
 RUN_FILES = (
     STARTED,
     REPORT,
+    "README.md",
     "retrieval.json",
     "config.json",
     "model.safetensors",

@@ -727,6 +727,7 @@ def test_training_reports_scores_and_settings(shelf):
 
 def test_a_finished_run_holds_a_model_and_its_report_alone(shelf):
     assert {path.name for path in (shelf / "tagger").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "report.json",
@@ -735,6 +736,28 @@ def test_a_finished_run_holds_a_model_and_its_report_alone(shelf):
     }
     printed = json.loads((shelf / "ner.json").read_text())
     assert json.loads((shelf / "tagger" / "report.json").read_text()) == printed
+
+
+@pytest.mark.parametrize(
+    ("run", "files"),
+    [
+        ("tagger", ["train.conll", "test.conll"]),
+        ("finder", ["shop/corpus.jsonl", "shop/qrels/train.tsv", "shop/qrels/dev.tsv"]),
+    ],
+)
+def test_a_model_card_names_data_base_and_scores(run, files, shelf, encoder):
+    card = (shelf / run / "README.md").read_text(encoding="utf-8")
+    for file in files:
+        size, digest = (shelf / file).stat().st_size, models.sha256(shelf / file)
+        assert f"| {Path(file).name} | {size} | {digest} |" in card
+    assert models.sha256(encoder / "model.safetensors") in card
+    assert str(encoder.parent) not in card
+    trained = json.loads((shelf / run / "report.json").read_text())
+    scores = trained["test" if run == "tagger" else "metrics"]
+    metric = "f1" if run == "tagger" else "ndcg@10"
+    assert f" {scores[metric]:.3f} |" in card
+    assert "| seed | 20 |" in card
+    assert f"| torch | {torch.__version__} |" in card
 
 
 def test_evaluation_gives_the_same_figures_every_time(shelf):
@@ -906,6 +929,8 @@ def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(desk, encoder):
     assert resumed["test"] == undisturbed["test"]
     ours, theirs = (load_file(f"{d}/model.safetensors") for d in ("out", "whole"))
     torch.testing.assert_close(ours, theirs)
+    cards = [Path(d, "README.md").read_text() for d in ("out", "whole")]
+    assert cards[0] == cards[1]
 
 
 @contextlib.contextmanager

@@ -177,7 +177,8 @@ def test_import_is_light(module):
 
 
 LAYERS = (
-    *("data", "models", "attention", "bert", "training", "plots", "notebooks"),
+    *("data", "models", "model_card", "attention", "bert", "training", "plots"),
+    "notebooks",
     *("ner", "ner_report", "retrieval", "heads"),
 )
 

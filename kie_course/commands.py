@@ -65,6 +65,18 @@ def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
     runs.claim(arguments.out, chosen, files, arguments.overwrite)
 
 
+def _files_read(files: Mapping[str, Path]) -> dict:
+    """What tells whether somebody has the same data."""
+    return {
+        part: {
+            "name": file.name,
+            "bytes": file.stat().st_size,
+            "sha256": models.sha256(file),
+        }
+        for part, file in files.items()
+    }
+
+
 def _looped(tagger_or_encoder: Any, arguments: argparse.Namespace) -> dict:
     """What the loop adds to a report's settings."""
     history = tagger_or_encoder.history
@@ -117,6 +129,8 @@ def ner_train(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{arguments.train}: no name to learn from: every tag is O")
     _check_model(arguments)
     _claim(arguments, [file for file in (arguments.train, arguments.dev) if file])
+    given = _chosen(arguments, data.SPLITS)
+    files = _files_read({part: file for part, file in given.items() if file})
     tagger = ner.train(
         sentences["train"],
         sentences["dev"] if arguments.dev else None,
@@ -128,7 +142,7 @@ def ner_train(arguments: argparse.Namespace) -> int:
     report = {name: ner.evaluate(tagger, sentences[name]) for name in scored}
     report["seconds"] = _seconds(start)
     counts = _counts(tagger, sentences)
-    report["settings"] = _looped(tagger, arguments) | counts
+    report["settings"] = _looped(tagger, arguments) | counts | {"files": files}
     tagger.report = report
     runs.finish(arguments.out, tagger.save, report)
     return show(report, arguments.json, _ner_table(report))
@@ -170,8 +184,10 @@ def _counts(tagger: Any, sentences: Mapping[str, list[Sentence]]) -> dict:
 
 
 def ner_eval(arguments: argparse.Namespace) -> int:
-    """Score a trained model on labelled sentences."""
+    """Score a trained model on labelled sentences, and lay out a page if asked to."""
     start = time.perf_counter()
+    if arguments.report:
+        runs.check_page_folder(arguments.report)
     gold = data.read_conll(arguments.test)
 
     from kie_course import ner
@@ -180,8 +196,11 @@ def ner_eval(arguments: argparse.Namespace) -> int:
     there = _known_types(tagger) | types_in(gold)
     types = arguments.types or sorted(there)
     _check_types(types, there, f"{arguments.test}, {arguments.model}")
+    if arguments.report:  # a folder that cannot be is told now, not after the work
+        arguments.report.mkdir(parents=True, exist_ok=True)
     gold = keep_types(gold, types)
-    labels = tagger.tag([s.words for s in gold], progress=True)
+    shares = tagger.probabilities([s.words for s in gold], progress=True)
+    labels = [ner.best_labels(rows, tagger.labels) for rows in shares]
     # A name of a type that was not asked for is no mistake.
     found = keep_types(map(Sentence, (s.words for s in gold), labels), types)
     report = {
@@ -194,7 +213,55 @@ def ner_eval(arguments: argparse.Namespace) -> int:
             "types": list(types),
         },
     }
-    return show(report, arguments.json, _ner_table(report))
+    table = _ner_table(report)
+    if arguments.report:
+        page = _ner_page(arguments, report, tagger, gold, found, shares)
+        report["report"] = str(runs.write_page(arguments.report, page))
+        table += f"\nreport: {report['report']}"
+    return show(report, arguments.json, table)
+
+
+def _ner_page(arguments, report, tagger, gold, found, shares) -> str:
+    from kie_course import ner_report
+
+    title = f"{Path(arguments.model).name} on {arguments.test.name}"
+    facts = {
+        "model": arguments.model,
+        "file": arguments.test,
+        **_ner_facts(report, tagger, gold, shares),
+    }
+    labels = [s.labels for s in found]
+    return ner_report.page(
+        title, report["test"], facts, gold, labels, shares, tagger.labels
+    )
+
+
+def _ner_facts(report, tagger, gold, shares) -> dict[str, Any]:
+    """Count what is legal but worth knowing, for readers of the page."""
+    from kie_course import ner
+
+    scores, settings = report["test"], report["settings"]
+    words = [s.words for s in gold]
+    missed = ", ".join(
+        f"{kind} {scores['per_type'][kind]['support']}"
+        for kind in settings["types_unknown_to_model"]
+    )
+    never = ", ".join(sorted(set(settings["types"]) - types_in(gold)))
+    long = settings["sentences_longer_than_model"]["test"]
+    unread = sum(int((rows.sum(-1) == 0).sum()) for rows in shares)
+    unknown = sum(ner.unknown_words(words, tagger.tokenizer))
+    return {
+        "device": settings["device"] + (", bfloat16" if settings["bf16"] else ""),
+        "types": ", ".join(settings["types"]),
+        "sentences": len(gold),
+        "words": sum(map(len, words)),
+        "sentences longer than the model, read in overlapping windows": long,
+        "words outside of every window": unread,
+        "words with something that the vocabulary does not have": unknown,
+        "labels I- that continue nothing": scores["invalid_labels"],
+        "types that the model does not know, with mentions, all missed": missed or "–",
+        "types that are not marked here": never or "–",
+    }
 
 
 def _ner_table(report: Mapping[str, Any]) -> str:
@@ -273,7 +340,10 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
 
     from kie_course import retrieval
 
-    _claim(arguments, _files(arguments.data, usable))
+    paths = _files(arguments.data, usable)
+    _claim(arguments, paths)
+    files = {path.relative_to(arguments.data).as_posix(): path for path in paths}
+    files = _files_read(files)
     encoder = retrieval.train(
         usable,
         model=arguments.model,
@@ -289,6 +359,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
             **_looped(encoder, arguments),
             **_describe(collection, "train"),
             "documents_cut": _documents_cut(encoder, collection),
+            "files": files,
         },
     }
     encoder.report = report

@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 from tqdm import tqdm
 
-from kie_course import SEED, BadInput, models, training
+from kie_course import SEED, BadInput, model_card, models, training
 from kie_course.data import Beir, answered
 from kie_course.ner import hold_out
 
@@ -214,7 +214,7 @@ class BiEncoder:
         return vectors
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer, settings and report into a folder."""
+        """Write weights (safetensors), tokenizer, settings, report and card."""
         with models.quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -222,6 +222,8 @@ class BiEncoder:
         settings = {key: getattr(self, key) for key in own}
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
+        if self.report:
+            model_card.write(folder, "retrieval", self.report)
 
 
 def of_similar_length(lengths: Sequence[int]) -> list[list[int]]:
@@ -614,6 +616,7 @@ def train(
     learn, dev = learn_and_dev(collection.judgements, settings.seed)
     held_out = "dev" not in collection.judgements
     encoder = load(model, settings.device, settings.bf16)
+    base = models.origin(model)  # before it could be moved
     encoder.temperature, encoder.normalize = temperature, normalize
     checked = Beir(collection.documents, collection.queries, {"dev": dev})
 
@@ -656,6 +659,8 @@ def train(
             "train_pairs": len(pairs),
             "dev_queries": len(dev),
             "dev": "a seeded tenth of the training queries" if held_out else "given",
+            "base": base,
+            "versions": models.versions(),
         },
     }
     return encoder

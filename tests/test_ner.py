@@ -12,7 +12,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 from tiny import encoder_folder
 
-from kie_course import BadInput, data, models, ner, training
+from kie_course import BadInput, data, model_card, models, ner, training
 from kie_course.data import Sentence
 from kie_course.ner import IGNORE
 
@@ -421,6 +421,8 @@ def test_saved_and_loaded_tagger_gives_the_same_labels(tagger, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["settings"]["train_sentences"] == 40
     assert report["settings"]["dev"] == "given"
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card == model_card.text("ner", tagger.report)
 
 
 def test_folder_without_a_tagger_is_refused(tmp_path, tiny_folder):

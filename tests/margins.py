@@ -9,12 +9,15 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("dev_loss_end", "shares_loss", 0.05),
         ("words_sureness", "words_accuracy", 0.1),
         ("topic_leaked", "topic_honest", 0.4),
+        ("topic_honest", "topic_frequent", 0.05),
         ("topic_dice_leaked", "topic_dice_honest", 0.5),
+        ("topic_dice_thinned", "topic_dice_apart", 0.2),
         ("coin_peeked", "coin_clean", 0.25),
     ],
     # Agreement is the worst of min(counted / predicted, predicted / counted).
     "02": [
         ("bias/cosine_spoiled_key", "bias/cosine_spoiled_query", 0.1),
+        ("bias/two_sentences_value", "bias/two_sentences_query", 0.5),
         ("bias/size_query", "bias/size_key", 0.05),
         ("letters/attention", "letters/1982", 1),
         ("reads_128/attention", "reads_128/linear_memory", 0.3),
@@ -23,7 +26,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("capacity/linear", "capacity/1982", 10),
         ("capacity/linear", "capacity/cosine", 10),
         ("index/two", "index/one", 0.5),
-        # A larger head works around the missing index, but not on a plain mean.
+        # A hidden layer works around the missing index, but not on a plain mean.
         ("index/one_large", "index/mean_large", 0.1),
     ],
     # The floor is a theorem: no optimiser may end below it, and ours ends just above.

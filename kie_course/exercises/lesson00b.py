@@ -458,6 +458,16 @@ def counted_loss(logits, counts):
             "Right for small logits, but e to the 1000 is beyond any float: use that a "
             "softmax depends on differences only.",
         ),
+        Wrong(
+            "one-shift-for-all",
+            _COUNTS.replace(
+                "logits.max(axis=1, keepdims=True)", "logits.max()"
+            ).replace(
+                "    log_p", '    with np.errstate(all="ignore"):\n        log_p'
+            ),
+            "Your function takes the table's largest logit away from every row: where "
+            "a row lies far below it, all its exponentials round to 0.",
+        ),
     ),
 )
 
@@ -470,6 +480,8 @@ def _scale_cases(rng: np.random.Generator) -> list[tuple]:
         ([[1, 2], [3, 2]], [[5, 2], [1, 3]]),
         ([[0, 0], [2, 10]], [[1, 5]]),
         ([[7, 7]], [[7, 8], [6, 9]]),
+        # The floats' own spread of such a column is tiny, and not 0.
+        ([[0.1, 1], [0.1, 2], [0.1, 3]], [[0.1, 2], [1.1, 4]]),
     ]
     for rows, width, fresh in ((3, 2, 2), (4, 2, 3), (4, 3, 2), (5, 3, 4), (6, 2, 1)):
         train = rng.integers(-5, 6, (rows, width)) * np.arange(1, width + 1)
@@ -493,7 +505,8 @@ import numpy as np
 def scale_like(train, new):
     mean = train.mean(axis=0)
     spread = train.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    varies = train.max(axis=0) > train.min(axis=0)
+    spread = np.where(varies, spread, 1.0)
     return (new - mean) / spread
 """
 
@@ -512,8 +525,8 @@ SCALE = Exercise(
         "Which rows may you look at to find a mean? Imagine that the new ones arrive "
         "one a day.",
         "A mean a column: which axis goes? The result broadcasts over the new rows.",
-        "A column that never varies in train has a spread of 0: put another divisor in "
-        "its place, one that changes nothing.",
+        "A column that never varies in train needs another divisor, one that changes "
+        "nothing. Find such columns by their values, say the largest and the smallest.",
     ),
     wrong=(
         Wrong(
@@ -560,11 +573,26 @@ SCALE = Exercise(
         Wrong(
             "constant-column",
             _SCALE.replace(
-                "    spread = np.where(spread > 0, spread, 1.0)\n    return",
+                "    spread = np.where(varies, spread, 1.0)\n    return",
                 '    with np.errstate(all="ignore"):\n        return',
             ),
             "A column that is the same in every training row has a spread of 0, and "
             "nothing can be divided by that.",
+        ),
+        Wrong(
+            "constant-left-alone",
+            _SCALE.replace(
+                "return (new - mean) / spread",
+                "return np.where(varies, (new - mean) / spread, new)",
+            ),
+            "Your function hands a constant column on as it is: there is nothing to "
+            "divide by, but its mean is to be taken away as well.",
+        ),
+        Wrong(
+            "spread-compared-with-zero",
+            _SCALE.replace("train.max(axis=0) > train.min(axis=0)", "spread > 0"),
+            "Your function asks whether the spread is exactly 0, but floats round: "
+            "that of 0.1, 0.1, 0.1 is tiny and not 0. The values tell.",
         ),
     ),
 )
@@ -577,6 +605,7 @@ def _split_cases(rng: np.random.Generator) -> list[tuple]:
         (["b"], 1),
         (["b", "a"], 1),
         (["b", "a", "b"], 1),
+        (["b", "a", "b"], 2),
         (["c", "c", "a", "b"], 2),
         (["c", "a", "a", "b"], 2),
         (["b", "a", "a", "b", "c"], 3),
@@ -652,6 +681,16 @@ def hold_out(groups, wanted):
     return [row for row, group in enumerate(groups) if group in chosen]
 """,
             "`wanted` counts rows; your function takes that many documents.",
+        ),
+        Wrong(
+            "documents-of-the-first-rows",
+            """
+def hold_out(groups, wanted):
+    chosen = set(groups[:wanted])
+    return [row for row, group in enumerate(groups) if group in chosen]
+""",
+            "Your function takes each document that has one of the first `wanted` "
+            "rows: if a document comes back further down, that is more than needed.",
         ),
         Wrong(
             "one-document-more",
@@ -803,6 +842,21 @@ def leaked(train, test):
             ),
             "Your function runs the words together, so that two words can equal one: "
             "where a word ends matters.",
+        ),
+        Wrong(
+            "punctuation-glues",
+            """
+import re
+
+def leaked(train, test):
+    def key(text):
+        return re.sub("[^a-z0-9 ]", "", text.lower()).split()
+
+    seen = [key(text) for text in train]
+    return [place for place, text in enumerate(test) if key(text) in seen]
+""",
+            "Your function deletes punctuation, which glues words together: a hyphen "
+            "or a comma separates, as a space does.",
         ),
         Wrong(
             "order-lost",

@@ -142,6 +142,15 @@ def soft_get(query, keys, values, default, threshold):
             "do; yours goes in as it is, and may be negative.",
         ),
         Wrong(
+            "default-hands-nothing-over",
+            _GET.replace(
+                "return weights @ np.vstack([values, default])",
+                "return weights[:-1] @ values",
+            ),
+            "Your default takes its share of the weight and hands nothing over: its "
+            "own value is missing from the blend.",
+        ),
+        Wrong(
             "threshold-ignored",
             _GET.replace("keys @ query, threshold", "keys @ query, 0.0"),
             "Your default competes with a score of 0, whatever the threshold says.",
@@ -256,6 +265,16 @@ LOG = Exercise(
             _LOG.replace("top = s.max()", "top = 0.0"),
             "Your exponentials overflow for large scores, or all vanish for very low "
             "ones; there is a shift that a softmax does not notice.",
+        ),
+        Wrong(
+            "floor-under-the-weights",
+            _LOG.replace(
+                "return s - top - np.log(np.exp(s - top).sum())",
+                "w = np.exp(s - top)\n"
+                "        return np.log(np.maximum(w / w.sum(), 1e-300))",
+            ),
+            "A floor under your weights hides the infinite logarithms, and makes all "
+            "very small weights alike.",
         ),
         Wrong(
             "shift-not-undone",
@@ -531,6 +550,17 @@ LOO = Exercise(
             "Your errors are absolute values; they were to be squared.",
         ),
         Wrong(
+            "a-little-in-the-divisor",
+            _LOO.replace(
+                "        scores = scores - scores.max(axis=1, keepdims=True)\n", ""
+            ).replace(
+                "weights.sum(axis=1, keepdims=True)",
+                "(weights.sum(axis=1, keepdims=True) + 1e-12)",
+            ),
+            "A little in your divisor avoids 0 / 0, but a point whose neighbours are "
+            "all far is then estimated as 0, and not by the nearest.",
+        ),
+        Wrong(
             "vanishing-weights",
             _LOO.replace(
                 "        scores = scores - scores.max(axis=1, keepdims=True)\n", ""
@@ -641,6 +671,17 @@ WRITE = Exercise(
             _WRITE.replace("value - old", "value + old"),
             "What the key brought up before is added once more, where it should be "
             "taken out.",
+        ),
+        Wrong(
+            "all-at-once",
+            """
+import numpy as np
+
+def write_all(keys, values):
+    return (np.linalg.pinv(keys) @ values).T
+""",
+            "Your function fits all pairs at once, and where they disagree it settles "
+            "in between; written one by one, the last has its way.",
         ),
         Wrong(
             "backwards",

@@ -5,11 +5,16 @@ import math
 import re
 from types import SimpleNamespace
 
+import bm25s
 import numpy as np
 import pytest
 import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB1, IOB2, Entities
+from sklearn.decomposition import TruncatedSVD
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.pairwise import cosine_similarity as cosine_table
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import (
     cosine_similarity,
@@ -532,3 +537,90 @@ def test_bootstrap_is_the_packages_on_the_same_draws():
             dict(enumerate(first)), dict(enumerate(second)), seed=3, samples=50
         )
         assert EXERCISES["07.7"].oracle(first, second, draws) == pytest.approx(theirs)
+
+
+# --- lesson 01 ------------------------------------------------------------------------
+
+
+def test_smooth_rarity_is_scikit_learns_and_lucenes_is_bm25s():
+    for (documents, form), answer in answers("01.1"):
+        vectorizer = TfidfVectorizer(analyzer=list).fit(documents)
+        if form == "smooth":
+            theirs = dict(
+                zip(vectorizer.get_feature_names_out(), vectorizer.idf_, strict=True)
+            )
+        elif form == "lucene":
+            # b = 0 and k1 = 0: each word that occurs brings its whole idf.
+            index = bm25s.BM25(k1=0.0, b=0.0, method="lucene")
+            index.index(documents, show_progress=False)
+            theirs = {w: index.get_scores([w]).max() for w in answer}
+        else:
+            plain = TfidfVectorizer(analyzer=list, smooth_idf=False).fit(documents)
+            names = plain.get_feature_names_out()
+            theirs = dict(zip(names, plain.idf_ - 1, strict=True))
+        assert theirs == pytest.approx(answer, abs=1e-6)
+
+
+def test_the_stuffed_page_is_the_first_that_bm25s_scores_high_enough():
+    for (rest, mean, k1, b, share), f in answers("01.2"):
+
+        def brought(f, rest=rest, mean=mean, k1=k1, b=b):
+            return f / (f + k1 * (1 - b + b * (rest + f) / mean))
+
+        if f is None:
+            assert brought(10**9) < share
+        else:
+            assert brought(f) >= share - 1e-9
+            assert f == 1 or brought(f - 1) < share
+
+
+def test_the_smallest_rank_is_what_truncated_svd_needs():
+    for (table, share), k in answers("01.3"):
+        whole = (table**2).sum()
+        for rank, enough in ((k, True), (k - 1, False)):
+            if 1 <= rank < min(table.shape):
+                svd = TruncatedSVD(rank, algorithm="arpack", random_state=20).fit(table)
+                near = svd.inverse_transform(svd.transform(table))
+                assert ((near**2).sum() / whole >= share - 1e-8) == enough
+
+
+def test_folded_questions_are_truncated_svds():
+    for (table, question, k), answer in answers("01.4"):
+        if k < min(table.shape):
+            svd = TruncatedSVD(k, algorithm="arpack", random_state=20).fit(table)
+            there = svd.transform(question[None])
+            theirs = cosine_table(svd.transform(table), there)[:, 0]
+            np.testing.assert_allclose(answer, theirs, atol=1e-6)
+
+
+def test_overlap_bins_are_numpys_binned_means():
+    for (questions, articles, scores, edges), answer in answers("01.5"):
+        pairs = zip(questions, articles, strict=True)
+        shares = [len({*q} & {*a}) / max(1, len({*q})) for q, a in pairs]
+        counts, _ = np.histogram(shares, edges)
+        sums, _ = np.histogram(shares, edges, weights=scores)
+        assert [mean is not None for mean in answer] == (counts > 0).tolist()
+        theirs = [s / n for s, n in zip(sums, counts, strict=True) if n]
+        assert [mean for mean in answer if mean is not None] == pytest.approx(theirs)
+
+
+def test_honest_purity_is_leave_one_out_with_the_majority():
+    for (topics, kinds), answer in answers("01.6"):
+        right = 0
+        for i, (topic, kind) in enumerate(zip(topics, kinds, strict=True)):
+            rest = [k for j, k in enumerate(kinds) if topics[j] == topic and j != i]
+            if rest:
+                # scikit-learn, too, settles ties by the order of the classes.
+                majority = DummyClassifier().fit(np.zeros((len(rest), 1)), rest)
+                right += majority.predict([[0]])[0] == kind
+        assert answer == pytest.approx(right / max(1, len(kinds)))
+
+
+def test_weights_of_the_past_are_autograds_slopes():
+    for (forget, enter), answer in answers("01.7"):
+        offer = torch.zeros(len(forget), dtype=torch.float64, requires_grad=True)
+        memory = torch.zeros((), dtype=torch.float64)
+        for f, i, g in zip(forget.tolist(), enter.tolist(), offer, strict=True):
+            memory = f * memory + i * g
+        memory.backward()
+        np.testing.assert_allclose(answer, offer.grad.numpy(), atol=1e-9)

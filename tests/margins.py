@@ -54,7 +54,9 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("likeness/replaced", "likeness/added", 0.3),
         ("gradient_spread/xavier/no norm", "gradient_spread/xavier/post-norm", 100),
         ("gradient/xavier/post-norm", "gradient/xavier/pre-norm", 0.1),
+        ("memory/facts_per_key", "memory/facts_if_one_key_each", 10),
         ("two steps/full, worst", "two steps/no residual, best", 0.2),
+        ("two steps/no norm, worst", "two steps/no residual, best", 0.2),
         ("two steps/full, worst", "two steps/one layer, best", 0.2),
         ("two steps/no feed-forward, worst", "two steps/no residual, best", 0.2),
         ("by heart/full, worst", "by heart/no feed-forward, best", 0.15),
@@ -65,6 +67,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("exposure/after_error_forced", "exposure/after_error_free", 0.1),
         ("numerals/translator_exact", "unshifted/exact", 0.9),
         ("numerals/unigram_nats", "unshifted/nats", 2.0),
+        ("bill/own_mb", "bill/online_mb", 100),
     ],
     "06": [
         ("after/ner_f1", "before/ner_f1", 0.15),

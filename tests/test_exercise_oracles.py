@@ -380,6 +380,131 @@ def test_reach_is_where_a_gradient_arrives():
         assert answer == (jacobian > 0).tolist()
 
 
+# --- lesson 04b -----------------------------------------------------------------------
+
+
+def test_norm_of_heads_is_torchs_group_norm():
+    from torch.nn.functional import group_norm
+
+    for (states, heads, gain, eps), answer in answers("04b.1"):
+        theirs = group_norm(torch.tensor(states), heads, torch.tensor(gain), eps=eps)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_pre_norm_block_is_built_of_torchs_parts():
+    from torch.nn.functional import layer_norm, linear
+
+    for (states, weights, keys, values), answer in answers("04b.2"):
+        path, width = torch.tensor(states), states.shape[1:]
+        path = path + torch.tensor(weights) @ layer_norm(path, width)
+        fired = linear(layer_norm(path, width), torch.tensor(keys)).relu()
+        theirs = path + linear(fired, torch.tensor(values).T)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_credit_adds_up_to_torchs_feed_forward_net():
+    for (state, keys, bias, values, readout), answer in answers("04b.3"):
+        inner = torch.nn.Linear(*keys.T.shape, dtype=torch.float64)
+        with torch.no_grad():
+            inner.weight.copy_(torch.tensor(keys))
+            inner.bias.copy_(torch.tensor(bias))
+            output = inner(torch.tensor(state)).relu() @ torch.tensor(values)
+        theirs = torch.tensor(readout) @ output
+        np.testing.assert_allclose(np.sum(answer, axis=0), theirs.numpy(), atol=1e-9)
+
+
+def test_packed_inputs_are_transformers_shift_text_by_text():
+    from transformers.models.bart.modeling_bart import shift_tokens_right
+
+    for (labels, start, end), answer in answers("04b.4"):
+        for row, mine in zip(labels.tolist(), answer, strict=True):
+            real = [label for label in row if label != -100]
+            texts, seen = [[]], []
+            for label in real:
+                texts[-1].append(label)
+                if label == end:
+                    texts.append([])
+            for text in filter(None, texts):
+                seen += shift_tokens_right(torch.tensor([text]), end, start)[0].tolist()
+            assert mine == seen + [end] * (len(row) - len(real))
+
+
+def test_mask_of_one_row_is_made_of_torchs_triangles():
+    for (sources, lengths, tokens), answer in answers("04b.5"):
+        for source, length, mask in zip(sources, lengths, answer, strict=True):
+            right = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+            right[:, :source] = True
+            right[length:] = right[:, length:] = False
+            assert mask == right.tolist()
+
+
+def test_nats_per_token_are_torchs_cross_entropy():
+    for (batches,), answer in answers("04b.6"):
+        logits = [torch.tensor(x).flatten(0, 1) for x, _ in batches]
+        labels = [torch.tensor(y).flatten() for _, y in batches]
+        total = sum(
+            cross_entropy(x, y, reduction="sum", ignore_index=-100).item()
+            for x, y in zip(logits, labels, strict=True)
+        )
+        count = sum((y != -100).sum().item() for y in labels)
+        assert answer == pytest.approx(total / max(count, 1), abs=1e-9)
+
+
+def test_merged_halves_have_torchs_logsumexp_and_are_associative():
+    merge = EXERCISES["04b.7"].oracle
+    for (first, second), (log_total, output) in answers("04b.7"):
+        logs = torch.stack([torch.tensor(first[0]), torch.tensor(second[0])])
+        theirs = torch.logsumexp(logs, dim=0)
+        np.testing.assert_allclose(log_total, theirs.numpy(), atol=1e-9)
+        halves = np.stack([first[1], second[1]])
+        shares = (logs - theirs.nan_to_num(neginf=0.0)).exp().numpy()
+        np.testing.assert_allclose(
+            output, (shares[..., None] * halves).sum(axis=0), atol=1e-9
+        )
+        third = np.zeros(len(log_total)), np.full(np.shape(output), 5.0)
+        as_arrays = np.array(log_total), np.array(output)
+        left = merge(as_arrays, third)
+        right = merge(first, tuple(map(np.array, merge(second, third))))
+        for a, b in zip(left, right, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_merged_halves_are_attention_over_all_keys():
+    rng = np.random.default_rng(20)
+    query, key, value = (torch.tensor(rng.normal(size=(n, 4))) for n in (3, 6, 6))
+    halves = []
+    for part in (slice(0, 2), slice(2, 6)):
+        fit = attention.scores(query, key[part])
+        output, _ = attention.attend(query, key[part], value[part])
+        halves.append((torch.logsumexp(fit, dim=1).numpy(), output.numpy()))
+    _, output = EXERCISES["04b.7"].oracle(*halves)
+    theirs = scaled_dot_product_attention(query, key, value)
+    np.testing.assert_allclose(output, theirs.numpy(), atol=1e-12)
+
+
+def test_square_takes_over_where_torch_counts_more_multiplications():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def counted(n, d_model, d_inner, d_key):
+        states, sizes = torch.randn(n, d_model), [d_model] * 2 + [d_key] * 2
+        with FlopCounterMode(display=False) as rest:
+            for size in sizes:
+                states @ torch.randn(d_model, size)
+            (states @ torch.randn(d_model, d_inner)) @ torch.randn(d_inner, d_model)
+        with FlopCounterMode(display=False) as square:
+            states @ states.T @ states
+        return square.get_total_flops(), rest.get_total_flops()
+
+    for (d_model, d_inner, d_key, causal), answer in itertools.islice(
+        answers("04b.8"), 60
+    ):
+        for n, more in ((answer - 1, False), (answer, True)):
+            square, rest = counted(n, d_model, d_inner, d_key)
+            if causal:
+                square = square * (n + 1) // (2 * n)
+            assert (square > rest) is more
+
+
 # --- lesson 06 ------------------------------------------------------------------------
 
 

@@ -61,8 +61,10 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("mini/BERT", "mini/bigram", 0.35),
         ("mini/BERT", "mini/BERT_three", 0.15),
         ("nats/small, from zero", "nats/counted bigram", 0.3),
-        ("nats/unigram", "nats/real, all tuned", 0.4),
-        ("nats/real, head alone, random", "nats/real, head alone, identity", 0.15),
+        ("mini/turned_subject", "mini/turned_third noun", 0.5),
+        ("nats/unigram", "nats/real, all tuned", 0.15),
+        ("nats/real, head alone", "nats/real, all tuned", 0.25),
+        ("shown/[MASK]", "shown/itself", 1.0),
     ],
     "06": [
         ("after/ner_f1", "before/ner_f1", 0.15),

@@ -96,6 +96,22 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("numerals/translator_exact", "unshifted/exact", 0.9),
         ("numerals/unigram_nats", "unshifted/nats", 2.0),
         ("bill/own_mb", "bill/online_mb", 100),
+    # Heads: what one gives to the piece before, and the median one to [CLS], against an
+    # even spread. Nats: less is better, so the better one stands on the right.
+    "05": [
+        ("wordpiece/shortest piece first", "wordpiece/lower() on the whole text", 500),
+        ("bug/places begin at 1", "bug/query and key swapped", 0.4),
+        ("heads/before_max", "heads/before_even", 0.8),
+        ("heads/[CLS]_median", "heads/[CLS]_even", 0.15),
+        ("heads/spread_max", "heads/spread_median", 5.0),
+        ("delete/median", "delete/whole_layer_worst", 0.1),
+        ("mini/BERT", "mini/bigram", 0.35),
+        ("mini/BERT", "mini/BERT_three", 0.15),
+        ("nats/small, from zero", "nats/counted bigram", 0.3),
+        ("mini/turned_subject", "mini/turned_third noun", 0.5),
+        ("nats/unigram", "nats/real, all tuned", 0.15),
+        ("nats/real, head alone", "nats/real, all tuned", 0.25),
+        ("shown/[MASK]", "shown/itself", 1.0),
     ],
     "06": [
         ("after/ner_f1", "before/ner_f1", 0.15),

@@ -749,3 +749,99 @@ def test_weights_of_the_past_are_autograds_slopes():
             memory = f * memory + i * g
         memory.backward()
         np.testing.assert_allclose(answer, offer.grad.numpy(), atol=1e-9)
+
+
+# --- lesson 05 ------------------------------------------------------------------------
+
+
+def test_pieces_and_places_are_the_tokenizers_librarys():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+
+    for (word, vocabulary), answer in answers("05.1"):
+        numbers = {piece: i for i, piece in enumerate(["[UNK]", *vocabulary])}
+        theirs = Tokenizer(WordPiece(numbers, unk_token="[UNK]")).encode(word)
+        places = [(p, *o) for p, o in zip(theirs.tokens, theirs.offsets, strict=True)]
+        assert answer == places
+
+
+def test_plain_text_is_the_tokenizers_librarys():
+    from tokenizers.normalizers import BertNormalizer
+
+    normalizer = BertNormalizer(handle_chinese_chars=False)
+    for (text,), (stripped, places) in answers("05.2"):
+        assert stripped == normalizer.normalize_str(text)
+        assert places == sorted(places)
+        for c, place in zip(stripped, places, strict=True):
+            assert c in normalizer.normalize_str(text[place])
+
+
+def test_packed_weights_make_pytorchs_layer_compute_what_bert_does():
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 12}
+    config = BertConfig(vocab_size=9, num_hidden_layers=2, **sizes)
+    theirs = BertModel(config, add_pooling_layer=False).double().eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    ours = EXERCISES["05.3"].oracle(arrays, 1)
+    layer = torch.nn.TransformerEncoderLayer(
+        8, 2, 12, activation="gelu", batch_first=True, layer_norm_eps=1e-12
+    ).double()
+    layer.load_state_dict({name: torch.tensor(array) for name, array in ours.items()})
+    with torch.no_grad():
+        states = theirs(torch.arange(6)[None], output_hidden_states=True).hidden_states
+        np.testing.assert_allclose(layer.eval()(states[1]), states[2], atol=1e-9)
+
+
+def test_masked_words_are_as_the_libraries_label_them():
+    for (ids, words, word_dice, piece_dice, *_), (shown, labels) in answers("05.4"):
+        labels, shown = torch.tensor(labels), torch.tensor(shown)
+        scores = torch.zeros(len(ids), 100)
+        asked = cross_entropy(scores, labels, reduction="none") > 0  # skips -100
+        chosen = {w for w in words.tolist() if w >= 0 and word_dice[w] < 0.15}
+        assert asked.tolist() == [w in chosen for w in words.tolist()]
+        assert labels[asked].tolist() == ids[asked.numpy()].tolist()
+        assert shown[~asked].tolist() == ids[~asked.numpy()].tolist()
+        hidden = shown == 3
+        assert hidden.tolist() == (asked.numpy() & (piece_dice < 0.8)).tolist()
+
+
+def test_score_of_the_place_before_is_numpys_masked_mean():
+    for (weights, lengths), answer in answers("05.5"):
+        real = np.arange(weights.shape[1]) < lengths[:, None]
+        pairs = np.eye(weights.shape[1], k=-1, dtype=bool) & real[:, :, None]
+        mean = np.ma.masked_array(weights, ~pairs).mean()
+        assert answer == pytest.approx(0.0 if mean is np.ma.masked else float(mean))
+
+
+def test_tied_loss_is_torchs_cross_entropy():
+    for (states, table, bias, labels, allowed), answer in answers("05.6"):
+        scores = torch.tensor(states @ table.T + bias)
+        scores = scores.masked_fill(~torch.tensor(allowed), -math.inf)
+        target = torch.tensor(labels)
+        theirs = cross_entropy(scores, target, reduction="sum", ignore_index=-100)
+        assert answer == pytest.approx(theirs.item() / max(1, (labels >= 0).sum()))
+
+
+def test_count_of_parameters_is_transformers():
+    from transformers import BertConfig, BertForMaskedLM, BertModel
+
+    for arguments, answer in answers("05.7"):
+        vocabulary, places, d_model, layers, inner, heads, tied_head = arguments
+        config = BertConfig(
+            vocab_size=vocabulary,
+            max_position_embeddings=places,
+            hidden_size=d_model,
+            num_hidden_layers=layers,
+            intermediate_size=inner,
+            num_attention_heads=heads,
+        )
+        with torch.device("meta"):
+            theirs = (
+                BertForMaskedLM(config)
+                if tied_head
+                else BertModel(config, add_pooling_layer=False)
+            )
+        assert answer == theirs.num_parameters()

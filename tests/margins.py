@@ -96,6 +96,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("numerals/translator_exact", "unshifted/exact", 0.9),
         ("numerals/unigram_nats", "unshifted/nats", 2.0),
         ("bill/own_mb", "bill/online_mb", 100),
+    ],
     # Heads: what one gives to the piece before, and the median one to [CLS], against an
     # even spread. Nats: less is better, so the better one stands on the right.
     "05": [

@@ -1,0 +1,165 @@
+"""The bi-encoder: a text, query or document alike, becomes one vector.
+
+Taught in lesson 07.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+from tqdm import tqdm
+
+from kie_course import BadInput, models, training
+
+MAX_LENGTH = 256
+"""Word pieces of a text that are read: what the shipped encoder was trained with."""
+
+STRETCH = 1.15
+"""Texts go through the encoder together if the longest is at most this much longer."""
+
+
+def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean of the hidden states of real tokens.
+
+    Args:
+        hidden: (batch, token, hidden).
+        attention_mask: (batch, token), 1 for real tokens.
+
+    Returns:
+        (batch, hidden); zeros where a text has no token at all, never NaN. Taught in
+        lesson 07.
+    """
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, token, 1)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+@dataclass
+class BiEncoder:
+    """An encoder that turns a text, query or document alike, into one vector.
+
+    Attributes:
+        model: a Transformers encoder.
+        tokenizer: the fast tokenizer that belongs to it.
+        temperature: of the softmax it was or will be tuned with.
+        normalize: unit vectors, so that a dot product is a cosine.
+        max_length: word pieces read of a text; the rest is cut off.
+        bf16: bfloat16 where the device has it.
+        report: how it was tuned.
+    """
+
+    model: Any
+    tokenizer: Any
+    temperature: float = 0.05
+    normalize: bool = True
+    max_length: int = MAX_LENGTH
+    bf16: bool = True
+    report: dict | None = None
+    history: training.History | None = None
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Word-piece ids of texts, special tokens included, cut to `max_length`."""
+        if not texts:
+            return []
+        texts = list(texts)
+        rows = self.tokenizer(texts, truncation=True, max_length=self.limit)
+        return rows["input_ids"]
+
+    @property
+    def limit(self) -> int:
+        """Word pieces that are read of a text: `max_length`, or the model's own."""
+        return min(self.max_length, models.max_length(self.model))
+
+    def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
+        """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
+        # A text that occurs twice is encoded once.
+        both, back = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
+        ids, mask = both.chunk(2, dim=1)
+        # Texts of similar length go together, each group trimmed to its longest.
+        lengths = mask.sum(dim=1).tolist()
+        groups = of_similar_length(lengths)
+        parts = []
+        for rows in groups:
+            width = lengths[rows[-1]]
+            group = ids[rows, :width], mask[rows, :width]
+            hidden = (model or self.model)(*group).last_hidden_state
+            parts.append(mean_pool(hidden.float(), group[1]))
+        place = torch.tensor([row for rows in groups for row in rows]).argsort()
+        pooled = torch.cat(parts)[place.to(ids.device)][back]
+        return normalize(pooled, dim=-1) if self.normalize else pooled
+
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Vectors of texts, (texts, hidden), 32-bit floats, in the order given."""
+        ids = self.tokenize(texts)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        vectors = np.zeros((len(ids), self.model.config.hidden_size), dtype=np.float32)
+        device = self.model.device
+        self.model.eval()
+        batches = range(0, len(order), batch_size)
+        for start in tqdm(batches, desc="encoding", disable=not progress):
+            chosen = order[start : start + batch_size]
+            batch = pad([ids[i] for i in chosen], self.tokenizer.pad_token_id)
+            with torch.inference_mode(), models.autocast(device, self.bf16):
+                rows = self.embed(*(tensor.to(device) for tensor in batch))
+            vectors[chosen] = rows.float().cpu().numpy()
+        return vectors
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors), tokenizer, settings and report into a folder."""
+        with models.quiet():
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        own = ("temperature", "normalize", "max_length", "report")
+        settings = {key: getattr(self, key) for key in own}
+        text = json.dumps(settings, indent=1, ensure_ascii=False)
+        (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
+
+
+def of_similar_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Split rows into groups, shortest first, within `STRETCH` of their shortest."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not groups or lengths[row] > STRETCH * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
+
+
+def pad(
+    rows: Sequence[Sequence[int]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad rows of ids to the longest: `(input_ids, attention_mask)`, (batch, token)."""
+    width = max(map(len, rows))
+    ids = [[*row, *[pad_id] * (width - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def load(
+    name: str | Path | None = None, device: str | None = None, bf16: bool = True
+) -> BiEncoder:
+    """Load a tuned bi-encoder from its folder, or an untouched encoder by name.
+
+    Raises:
+        BadInput: no such model (see `models.resolve`).
+    """
+    source = Path(models.resolve(name))
+    model = models.load("AutoModel", name, add_pooling_layer=False)
+    own = source / "retrieval.json"
+    tokenizer = models.load_tokenizer(name)
+    encoder = BiEncoder(model.to(models.device(device)), tokenizer, bf16=bf16)
+    if own.is_file():
+        try:
+            settings = json.loads(own.read_text(encoding="utf-8"))
+            encoder = replace(encoder, **settings)
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{own} is damaged: train the model again") from error
+    return encoder

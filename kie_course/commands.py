@@ -286,7 +286,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
         "settings": {
             **_looped(encoder, arguments),
             **_describe(collection, "train"),
-            "documents_cut": _documents_cut(encoder, collection),
+            **_longer_than_model(encoder, collection, "train"),
         },
     }
     encoder.report = report
@@ -348,11 +348,15 @@ def _describe(collection: Beir, split: str) -> dict:
     }
 
 
-def _documents_cut(encoder: Any, collection: Beir) -> int:
-    """Documents of which the model reads the beginning only."""
-    texts, limit = list(collection.documents.values()), encoder.limit
-    rows = encoder.tokenizer(texts, truncation=True, max_length=limit + 1)["input_ids"]
-    return sum(len(row) > limit for row in rows)
+def _longer_than_model(encoder: Any, collection: Beir, split: str) -> dict[str, int]:
+    """Count the documents read in windows, and the queries read in part."""
+    queries = [collection.queries[query] for query in collection.judgements[split]]
+    windows = encoder.passages(list(collection.documents.values()))
+    return {
+        "documents_longer_than_model": sum(len(row) > 1 for row in windows),
+        "passages": sum(map(len, windows)),
+        "queries_cut": sum(len(row) > 1 for row in encoder.passages(queries)),
+    }
 
 
 def _encoder_of(ranker: Any) -> Any:
@@ -391,7 +395,7 @@ def retrieval_eval(arguments: argparse.Namespace) -> int:
     encoder = _encoder_of(ranker)
     settings = _used(arguments, encoder) | _describe(collection, split)
     if encoder:
-        settings["documents_cut"] = _documents_cut(encoder, collection)
+        settings |= _longer_than_model(encoder, collection, split)
     report |= {"seconds": _seconds(start), "settings": settings}
     table = _retrieval_table(rows) + _interval_lines(report.get("against"))
     return show(report, arguments.json, table)

@@ -21,6 +21,9 @@ from kie_course import BadInput, models, training
 MAX_LENGTH = 256
 """Word pieces of a text that are read: what the shipped encoder was trained with."""
 
+OVERLAP = 64
+"""Word pieces that neighbouring windows of a long text share."""
+
 STRETCH = 1.15
 """Texts go through the encoder together if the longest is at most this much longer."""
 
@@ -49,7 +52,7 @@ class BiEncoder:
         tokenizer: the fast tokenizer that belongs to it.
         temperature: of the softmax it was or will be tuned with.
         normalize: unit vectors, so that a dot product is a cosine.
-        max_length: word pieces read of a text; the rest is cut off.
+        max_length: word pieces read at once; a longer document is read in windows.
         bf16: bfloat16 where the device has it.
         report: how it was tuned.
     """
@@ -73,8 +76,22 @@ class BiEncoder:
 
     @property
     def limit(self) -> int:
-        """Word pieces that are read of a text: `max_length`, or the model's own."""
+        """Word pieces that are read at once: `max_length`, or the model's own."""
         return min(self.max_length, models.max_length(self.model))
+
+    def passages(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Word-piece ids of the windows of every text: of a short one, one window.
+
+        Special tokens are included, so a window has `limit` ids at most.
+        """
+        if not texts:
+            return []
+        start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        rows = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [
+            [[start, *window, end] for window in cut(ids, self.limit - 2)]
+            for ids in rows["input_ids"]
+        ]
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
@@ -97,8 +114,24 @@ class BiEncoder:
     def encode(
         self, texts: Sequence[str], batch_size: int = 64, progress: bool = False
     ) -> np.ndarray:
-        """Vectors of texts, (texts, hidden), 32-bit floats, in the order given."""
-        ids = self.tokenize(texts)
+        """Vectors of texts, (texts, hidden), 32-bit floats, in the order given.
+
+        Of a text longer than the model the beginning is read.
+        """
+        return self._vectors(self.tokenize(texts), batch_size, progress)
+
+    def encode_passages(
+        self, texts: Sequence[str], batch_size: int = 64, progress: bool = False
+    ) -> tuple[np.ndarray, list[int]]:
+        """Vectors of all windows, (windows, hidden), and how many each text has."""
+        cut_up = self.passages(texts)
+        windows = [ids for of_text in cut_up for ids in of_text]
+        vectors = self._vectors(windows, batch_size, progress)
+        return vectors, [len(of_text) for of_text in cut_up]
+
+    def _vectors(
+        self, ids: Sequence[list[int]], batch_size: int, progress: bool
+    ) -> np.ndarray:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         vectors = np.zeros((len(ids), self.model.config.hidden_size), dtype=np.float32)
         device = self.model.device
@@ -121,6 +154,20 @@ class BiEncoder:
         settings = {key: getattr(self, key) for key in own}
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
+
+
+def cut(ids: Sequence[int], width: int, overlap: int = OVERLAP) -> list[list[int]]:
+    """Cut a long text into overlapping windows, all of them full.
+
+    Args:
+        ids: pieces of the text.
+        width: pieces of a window; what fits into one is left whole.
+        overlap: pieces that neighbours share at least, a quarter of the width at most.
+    """
+    step = width - min(overlap, width // 4)
+    last = max(0, len(ids) - width)  # where the last window starts
+    starts = [*range(0, last, step), last]
+    return [list(ids[start : start + width]) for start in starts]
 
 
 def of_similar_length(lengths: Sequence[int]) -> list[list[int]]:

@@ -25,7 +25,7 @@ from kie_course.encoder import (
     of_similar_length,
     pad,
 )
-from kie_course.index import Index, build_index, search, search_all
+from kie_course.index import Index, build_index, nearest, search
 from kie_course.ner import hold_out
 from kie_course.ranking import (
     METRICS,
@@ -168,7 +168,7 @@ class Dense:
 
     def rank(self, queries: Sequence[str], k: int = 100) -> list[Ranking]:
         """See `Ranker`."""
-        return search_all(self.model, self.index, queries, k)
+        return nearest(self.index, self.model.encode(queries), k)
 
 
 def fuse(rankings: Sequence[Ranking], k: int = 100, constant: int = 60) -> Ranking:
@@ -355,7 +355,8 @@ def train(
 ) -> BiEncoder:
     """Fine-tune a bi-encoder with InfoNCE; keep the weights best on dev.
 
-    The untouched encoder is evaluated too: tuning cannot end below it on dev.
+    The untouched encoder is evaluated too: tuning cannot end below it on dev. Of
+    a document longer than the model, its first window is learned from.
 
     Args:
         collection: needs `train` judgements; without `dev` ones a seeded tenth of the

@@ -1024,14 +1024,16 @@ def test_legal_oddities_of_a_collection_are_counted(desk):
     expected = {
         "documents": 3,
         "empty_documents": 1,
-        "documents_cut": 1,
+        "documents_longer_than_model": 1,
+        "passages": 4,
+        "queries_cut": 0,
         "queries_judged": 2,
         "queries_without_answer": 1,
         "queries_without_judgement": 1,
         "grade_0_judgements": 2,
     }
     assert expected.items() <= result["settings"].items()
-    assert "documents_cut" not in report(*words(RANK))["settings"]
+    assert "passages" not in report(*words(RANK))["settings"]
 
 
 @pytest.mark.parametrize("system", ["bm25", "finder", "hybrid:finder"])

@@ -141,17 +141,13 @@ TYPES = _option(
     "--types A,B", "only these types of name; the others become O (default: all)"
 )
 TAGGER = _option("--model DIR", "folder that ner train wrote", required=True, type=str)
-COLLECTION = _option(
-    "--data DIR",
-    "BEIR folder: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv",
-    required=True,
-)
-SYSTEM = _option(
-    "--model M",
+COLLECTION_TEXT = "BEIR folder: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv"
+COLLECTION = _option("--data DIR", COLLECTION_TEXT, required=True)
+SYSTEM_TEXT = (
     "bm25, tfidf, pretrained (the encoder untouched), a folder that retrieval train "
-    "wrote, or hybrid:FOLDER (bm25 and that model together)",
-    required=True,
+    "wrote, or hybrid:FOLDER (bm25 and that model together)"
 )
+SYSTEM = _option("--model M", SYSTEM_TEXT, required=True)
 LESSONS = _option(
     "lessons NN", "number of a lesson, such as 06 (default: all lessons)", nargs="*"
 )
@@ -309,10 +305,24 @@ def _add_retrieval(commands) -> None:
     options = (COLLECTION, split, SYSTEM, rival, JSON, *COMPUTE)
     _command(commands, "eval", _later("retrieval_eval"), text, *options)
 
-    text = "search a collection for a question"
+    text = "encode documents once and for all, or add those that an index lacks"
+    documents = _option("--data DIR", "folder with corpus.jsonl", required=True)
+    encoder = "pretrained (the encoder untouched), or a folder that retrieval train "
+    encoder = _option("--model M", encoder + "wrote", required=True)
+    out = "folder for the index; what one holds stays, and an interrupted run goes on"
+    out = _option("--out DIR", out, required=True)
+    options = (documents, encoder, out, JSON, *COMPUTE)
+    _command(commands, "index", _later("retrieval_index"), text, *options)
+
+    text = "search a collection, or an index of it, for a question"
+    where = _one_of(
+        _option("--data DIR", COLLECTION_TEXT + " (default: --index)"),
+        _option("--index DIR", "folder that retrieval index wrote (default: --data)"),
+    )
+    system = _option("--model M", SYSTEM_TEXT + " (default: what made the index)")
     question = _option("question", "what to search for, in quotes")
     hits = _option("-k N", "hits to print (default: 10)", default=10)
-    options = (COLLECTION, SYSTEM, question, hits, JSON, *COMPUTE)
+    options = (where, system, question, hits, JSON, *COMPUTE)
     _command(commands, "search", _later("retrieval_search"), text, *options)
 
 

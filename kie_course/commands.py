@@ -439,18 +439,66 @@ def _retrieval_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def retrieval_index(arguments: argparse.Namespace) -> int:
+    """Write an index of a collection, or add to one what it lacks."""
+    start = time.perf_counter()
+    corpus = arguments.data / "corpus.jsonl"
+    for _ in data.read_documents(corpus):  # a fault is told before anything is written
+        pass
+
+    from kie_course import encoder, index
+
+    model = encoder.named(arguments.model, arguments.device, arguments.bf16)
+    added = index.extend(
+        arguments.out,
+        model,
+        arguments.model,
+        lambda: data.read_documents(corpus),
+        progress=True,
+    )
+    stored = index.open_index(arguments.out, model)
+    report = {
+        "documents": len(stored.ids),
+        "added": added,
+        "passages": len(stored.owners),
+        "bytes": sum(f.stat().st_size for f in arguments.out.rglob("*") if f.is_file()),
+        "seconds": _seconds(start),
+        "settings": _used(arguments, model),
+    }
+    counted = ("documents", "added", "passages", "bytes")
+    table = "\n".join(f"{name:10} {report[name]:12,}" for name in counted)
+    return show(report, arguments.json, table)
+
+
 def retrieval_search(arguments: argparse.Namespace) -> int:
-    """Search a collection for a question, and print the hits."""
+    """Search a collection, or its index, for a question, and print the hits."""
     question = _readable("the question", arguments.question)
-    collection = data.read_beir(arguments.data)
-    ranker = _rank_system(arguments, arguments.model, collection)
-    found = ranker.rank([question], arguments.k)[0]
+    search = _search_data if arguments.index is None else _search_index
+    found, texts = search(arguments, question)
     results = [
-        {"rank": i, "score": score, "id": key, "text": collection.documents[key]}
+        {"rank": i, "score": score, "id": key, "text": texts[key]}
         for i, (key, score) in enumerate(found, start=1)
     ]
     report = {"question": question, "results": results}
     return show(report, arguments.json, _hits(results))
+
+
+def _search_data(arguments: argparse.Namespace, question: str) -> tuple:
+    if arguments.data is None or arguments.model is None:
+        raise BadInput("say where to search: --index, or both --data and --model")
+    collection = data.read_beir(arguments.data)
+    ranker = _rank_system(arguments, arguments.model, collection)
+    return ranker.rank([question], arguments.k)[0], collection.documents
+
+
+def _search_index(arguments: argparse.Namespace, question: str) -> tuple:
+    from kie_course import encoder, index
+
+    name = arguments.model or index.model_of(arguments.index)
+    model = encoder.named(name, arguments.device, arguments.bf16)
+    stored = index.open_index(arguments.index, model)
+    found = index.search(model, stored, question, arguments.k)
+    return found, index.read_texts(arguments.index, dict(found))
 
 
 def _hits(results: Sequence[Mapping[str, Any]]) -> str:

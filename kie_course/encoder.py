@@ -5,6 +5,7 @@ Taught in lesson 07.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -92,6 +93,16 @@ class BiEncoder:
             [[start, *window, end] for window in cut(ids, self.limit - 2)]
             for ids in rows["input_ids"]
         ]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what a text's vector depends on: weights and settings."""
+        settings = [self.normalize, self.limit, OVERLAP]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            # As bytes: NumPy does not know bfloat16.
+            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""
@@ -210,3 +221,16 @@ def load(
         except (ValueError, TypeError) as error:
             raise BadInput(f"{own} is damaged: train the model again") from error
     return encoder
+
+
+def named(system: str, device: str | None = None, bf16: bool = True) -> BiEncoder:
+    """Load what the command line calls a model: a folder, or `pretrained`.
+
+    Raises:
+        BadInput: no such folder, or no model in it.
+    """
+    if system == "pretrained":
+        return load(None, device, bf16)
+    if not Path(system).is_dir():
+        raise BadInput(f"{system}: no such model folder; name one, or pretrained")
+    return load(system, device, bf16)

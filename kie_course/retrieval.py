@@ -22,6 +22,7 @@ from kie_course.encoder import (
     BiEncoder,
     load,
     mean_pool,
+    named,
     of_similar_length,
     pad,
 )
@@ -217,16 +218,11 @@ def ranker(
     """
     if system in ("bm25", "tfidf"):
         return {"bm25": Bm25, "tfidf": Tfidf}[system](documents)
-    kind, _, name = system.rpartition("hybrid:")
-    if not name or kind:
+    name = system.removeprefix("hybrid:")
+    if not name:
         raise BadInput(f"{system!r}: name the model to fuse, as in hybrid:FOLDER")
-    if name != "pretrained" and not Path(name).is_dir():
-        raise BadInput(
-            f"{name}: no such model folder; name one, or bm25, tfidf, pretrained"
-        )
-    model = load(None if name == "pretrained" else name, device, bf16)
-    dense = Dense(model, documents, progress)
-    return Hybrid(Bm25(documents), dense) if "hybrid:" in system else dense
+    dense = Dense(named(name, device, bf16), documents, progress)
+    return Hybrid(Bm25(documents), dense) if name != system else dense
 
 
 @dataclass(frozen=True)

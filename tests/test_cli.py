@@ -216,6 +216,8 @@ LEARN = "retrieval train --data shop"
 RANK = "retrieval eval --data shop --model bm25"
 SEARCH = "retrieval search --data shop --model bm25"
 
+INDEX = "retrieval index --data shop --model finder"
+
 DOCUMENT = '{"_id": "d", "text": "x"}\n'
 QUERY = '{"_id": "q", "text": "x"}\n'
 FINISHED = {"out/config.json": "{}", "out/report.json": '{"settings": {}}'}
@@ -355,6 +357,26 @@ REFUSALS = {
         "out holds",
         {"out/config.json": "{}", "out/report.json": "[]"},
     ),
+    "out no index": (f"{INDEX} --out out", "no index wrote", {"out/notes": "x"}),
+    "index by words": (
+        "retrieval index --data shop --model bm25 --out out",
+        "bm25: no such model folder",
+        {},
+    ),
+    "index of nothing": (
+        f"{INDEX} --out out",
+        "shop/corpus.jsonl: the file is empty",
+        {"shop/corpus.jsonl": ""},
+    ),
+    "index of a bad line": (
+        f"{INDEX} --out out",
+        "corpus.jsonl:2: id 'd'",
+        {"shop/corpus.jsonl": DOCUMENT * 2},
+    ),
+    "no index": ("retrieval search --index shop parcel", "shop holds no index", {}),
+    "search nowhere": ("retrieval search parcel", "--index, or both --data and", {}),
+    "search by nothing": ("retrieval search --data shop parcel", "and --model", {}),
+    "two places": ("retrieval search --data a --index b c", "--index", {}),
     # text
     "empty text": (f"{PREDICT} --text=", "--text is empty", {}),
     "blank input": (f"{PREDICT} --input bad", "bad: the file is empty", {"bad": "\n"}),
@@ -1049,3 +1071,32 @@ def test_search_prints_the_best_documents_first(system, desk):
 
 def test_a_search_that_finds_nothing_says_so(desk):
     assert done(*words(SEARCH), "zebra").startswith("no document")
+
+
+def test_an_index_is_searched_alone_and_grows(desk):
+    command = ("retrieval", "index", "--data", "shop", "--model", "finder")
+    first = report(*command, "--out", "new/index")
+    assert (first["documents"], first["added"], first["passages"]) == (12, 12, 12)
+    assert first["bytes"] == sum(map(len, tree(Path("new/index")).values()))
+    whole = report(*words("retrieval search --data shop --model finder"), "a parcel")
+    shutil.rmtree("shop/qrels")
+    Path("shop/queries.jsonl").unlink()
+
+    line = json.dumps({"_id": "zebra", "title": "Zebras", "text": "Stripes."}) + "\n"
+    search = ("retrieval", "search", "--index", "new/index")
+    assert report(*search, "a parcel") == whole
+    write(desk, {"shop/corpus.jsonl": line})
+    second = report(*command, "--out", "new/index")
+    assert (second["documents"], second["added"]) == (13, 1)
+    assert "zebra  Zebras" in done(*search, "zebra", "-k", 1)
+    assert done(*search, "--model", "finder", "zebra") == done(*search, "zebra")
+
+
+def test_an_index_by_another_model_is_refused(desk, encoder):
+    done(*words(f"{INDEX} --out out"))
+    before = tree(desk)
+    search = ("retrieval", "search", "--index", "out", "--model", encoder, "parcel")
+    assert f"another model than this one: use {desk / 'finder'}" in refused(*search)
+    grow = ("retrieval", "index", "--data", "shop", "--model", encoder, "--out", "out")
+    assert "another model" in refused(*grow)
+    assert tree(desk) == before

@@ -20,7 +20,6 @@ from tiny import encoder_folder
 from torch.nn.functional import normalize
 
 from kie_course import BadInput, data, models, retrieval, training
-from kie_course import encoder as encoder_module
 from kie_course.data import Beir
 
 CPU = training.Settings(
@@ -316,87 +315,6 @@ def test_a_long_text_is_cut_to_the_models_length(encoder):
     wide = replace(encoder, max_length=100_000)
     assert len(wide.tokenize(["bell " * 600])[0]) == models.max_length(encoder.model)
     assert encoder.tokenize([]) == []
-
-
-def test_search_finds_what_brute_force_finds(encoder):
-    index = retrieval.build_index(encoder, DOCUMENTS)
-    question = "Where does the cat sleep?"
-    matrix = encoder.encode(list(DOCUMENTS.values()))
-    scores = matrix @ encoder.encode([question])[0]
-    best = [list(DOCUMENTS)[i] for i in np.argsort(-scores)]
-    for k in (1, 3, 5, 50):
-        found = retrieval.search(encoder, index, question, k)
-        assert [document for document, _ in found] == best[:k]
-        np.testing.assert_allclose(
-            [score for _, score in found], sorted(scores, reverse=True)[:k], atol=1e-5
-        )
-    (ranking,) = retrieval.Dense(encoder, DOCUMENTS).rank([question])
-    assert [document for document, _ in ranking] == best  # the empty document too
-
-
-@pytest.mark.parametrize("question", ["", "  ", "\n\t"])
-def test_empty_question_is_an_error(encoder, question):
-    index = retrieval.Index(["d1"], np.array([0]), None)
-    with pytest.raises(BadInput, match="question is empty"):
-        retrieval.search(encoder, index, question)
-
-
-# ------------------------------------------- passages of what the model cannot read
-
-
-@given(st.integers(0, 200), st.integers(1, 40), st.integers(0, 50))
-def test_windows_cover_a_text_in_full_and_overlap(length, width, overlap):
-    windows = encoder_module.cut(range(length), width, overlap)
-    assert {i for window in windows for i in window} == set(range(length))
-    if length <= width:
-        assert windows == [list(range(length))]
-    else:
-        assert {len(window) for window in windows} == {width}
-    shared = min(overlap, width // 4)
-    for one, following in itertools.pairwise(windows):
-        assert following == list(range(following[0], following[-1] + 1))
-        assert one[0] < following[0] <= one[-1] + 1 - shared
-    # No window too many: each reaches further than the one before the last would.
-    assert len(windows) <= 1 + max(0, math.ceil((length - width) / (width - shared)))
-
-
-def test_passages_are_the_text_with_special_tokens(encoder):
-    long = " ".join(f"bell {number}" for number in range(200))
-    short, windows, empty = encoder.passages(["A bell.", long, ""])
-    assert [short[0], empty[0]] == encoder.tokenize(["A bell.", ""])
-    assert len(short) == len(empty) == 1 < len(windows)
-    assert windows[0] == encoder.tokenize([long])[0]
-    start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
-    assert {(w[0], w[-1], len(w)) for w in windows} == {(start, end, 256)}
-    assert set(windows[0][-65:-1]) <= set(windows[1])
-    assert encoder.passages([]) == []
-
-
-LONG = {
-    "end": "word " * 500 + "The cat sleeps on the warm stove.",
-    "none": "word " * 700,
-    "short": "Trains are late.",
-    "middle": "word " * 300 + "Bells ring at noon." + " word" * 300,
-}
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 9])
-def test_a_document_scores_as_its_best_passage(encoder, k):
-    dense = retrieval.Dense(encoder, LONG)
-    queries = ["Where does the cat sleep?", "When do bells ring?", "train", "word"]
-    for query, ranking in zip(queries, dense.rank(queries, k), strict=True):
-        (vector,) = encoder.encode([query])
-        best = {}
-        for name, text in LONG.items():
-            ids = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-            texts = [encoder.tokenizer.decode(w) for w in encoder_module.cut(ids, 254)]
-            best[name] = float((encoder.encode(texts) @ vector).max())
-        expected = sorted(best, key=best.get, reverse=True)[:k]
-        assert [document for document, _ in ranking] == expected
-        for document, score in ranking:
-            assert score == pytest.approx(best[document], abs=1e-4)
-    first, second = (ranking[0][0] for ranking in dense.rank(queries[:2], 1))
-    assert (first, second) == ("end", "middle")
 
 
 # -------------------------------------------------------------------------- fusion

@@ -18,9 +18,10 @@ from typing import Any
 
 from kie_course import SEED, BadInput, __version__, data, models
 
-# What help says; a test compares both with the recipes, which import torch.
+# What help says; a test compares them with the recipes, which import torch.
 NER_DEFAULTS = {"epochs": 3, "learning_rate": 2e-4, "batch_size": 16}
 RETRIEVAL_DEFAULTS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 32}
+RERANK_DEFAULTS = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,8 +145,8 @@ TAGGER = _option("--model DIR", "folder that ner train wrote", required=True, ty
 COLLECTION_TEXT = "BEIR folder: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv"
 COLLECTION = _option("--data DIR", COLLECTION_TEXT, required=True)
 SYSTEM_TEXT = (
-    "bm25, tfidf, pretrained (the encoder untouched), a folder that retrieval train "
-    "wrote, or hybrid:FOLDER (bm25 and that model together)"
+    "bm25, tfidf, pretrained (the encoder untouched), a folder that retrieval train or "
+    "train-reranker wrote, or hybrid:FOLDER (bm25 and that model together)"
 )
 SYSTEM = _option("--model M", SYSTEM_TEXT, required=True)
 LESSONS = _option(
@@ -292,6 +293,14 @@ def _add_retrieval(commands) -> None:
     text = "teach a model to find documents, from judged questions"
     options = (COLLECTION, *_recipe(RETRIEVAL_DEFAULTS))
     _command(commands, "train", _later("retrieval_train"), text, *options)
+
+    text = "teach a model to put in order what a first stage finds"
+    first = "the first stage, whose best documents are read again: bm25, tfidf, "
+    first += "pretrained, a folder that retrieval train wrote, or hybrid:FOLDER"
+    first = _option("--first M", first, required=True)
+    options = (COLLECTION, first, *_recipe(RERANK_DEFAULTS))
+    command = _later("retrieval_train_reranker")
+    _command(commands, "train-reranker", command, text, *options)
 
     text = "score a way of searching on judged questions"
     split = _option(

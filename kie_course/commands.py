@@ -59,7 +59,7 @@ def _check_model(arguments: argparse.Namespace) -> None:
 
 def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
     chosen = _chosen(arguments, ("model", *SETTINGS))
-    chosen["types"] = getattr(arguments, "types", None)
+    chosen |= {name: getattr(arguments, name, None) for name in ("types", "first")}
     runs.claim(arguments.out, chosen, files, arguments.overwrite)
 
 
@@ -267,10 +267,11 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
     runs.check_out(arguments.out, arguments.overwrite)
     collection = data.read_beir(arguments.data)
     usable = _usable(arguments.data, collection)
-    _check_model(arguments)
 
     from kie_course import retrieval
 
+    # Once now, so that nothing is cleared for a model that is not there.
+    retrieval.load(arguments.model, arguments.device, arguments.bf16)
     _claim(arguments, _files(arguments.data, usable))
     encoder = retrieval.train(
         usable,
@@ -293,6 +294,53 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
     runs.finish(arguments.out, encoder.save, report)
     rows = {"untouched, dev": report["before"], "tuned, dev": report["metrics"]}
     return show(report, arguments.json, _retrieval_table(rows))
+
+
+def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
+    """Teach a model to re-rank what a first stage finds, and write it."""
+    start = time.perf_counter()
+    runs.check_out(arguments.out, arguments.overwrite)
+    collection = data.read_beir(arguments.data)
+    usable = _usable(arguments.data, collection)
+    _check_model(arguments)
+
+    from kie_course import rerank
+
+    first = _rank_system(arguments, arguments.first, collection)
+    _claim(arguments, _files(arguments.data, usable))
+    cross = rerank.train(
+        usable,
+        first,
+        _lasting(arguments.first),
+        model=arguments.model,
+        settings=_settings(arguments),
+        folder=arguments.out,
+    )
+    report = {
+        "metrics": cross.report["metrics"],
+        "before": cross.report["before"],
+        "loss": _ends(cross.history.loss),
+        "seconds": _seconds(start),
+        "settings": _looped(cross, arguments) | _describe(collection, "train"),
+    }
+    cross.report = report
+    runs.finish(arguments.out, cross.save, report)
+    rows = {"first stage, dev": report["before"], "re-ranked, dev": report["metrics"]}
+    lines = [f"loss from {report['loss'][0]:.3f} to {report['loss'][1]:.3f}"]
+    return show(report, arguments.json, "\n".join([_retrieval_table(rows), *lines]))
+
+
+def _lasting(system: str) -> str:
+    """A system's name that holds in any working directory."""
+    kind, colon, name = system.rpartition(":")
+    return kind + colon + (str(Path(name).absolute()) if Path(name).is_dir() else name)
+
+
+def _ends(loss: Sequence[tuple[int, float]]) -> list[float]:
+    """The mean loss of the first and of the last tenth of the steps: does it move?"""
+    tenth = max(1, len(loss) // 10)
+    parts = ([value for _, value in part] for part in (loss[:tenth], loss[-tenth:]))
+    return [sum(values) / len(values) for values in parts]
 
 
 def _usable(folder: Path, collection: Beir) -> Beir:
@@ -361,14 +409,15 @@ def _longer_than_model(encoder: Any, collection: Beir, split: str) -> dict[str, 
 
 def _encoder_of(ranker: Any) -> Any:
     """The bi-encoder inside a ranker, if it has one."""
+    ranker = getattr(ranker, "first", ranker)
     parts = getattr(ranker, "rankers", (ranker,))
     return next((part.model for part in parts if hasattr(part, "model")), None)
 
 
 def _rank_system(arguments: argparse.Namespace, system: str, collection: Beir) -> Any:
-    from kie_course import retrieval
+    from kie_course import systems
 
-    return retrieval.ranker(
+    return systems.ranker(
         system, collection.documents, arguments.device, arguments.bf16, progress=True
     )
 
@@ -393,7 +442,8 @@ def retrieval_eval(arguments: argparse.Namespace) -> int:
         report["against"] = _compare(arguments.against, values, others)
         rows |= {arguments.against: report["against"]["metrics"]}
     encoder = _encoder_of(ranker)
-    settings = _used(arguments, encoder) | _describe(collection, split)
+    settings = _used(arguments, getattr(ranker, "cross", encoder))
+    settings |= _describe(collection, split)
     if encoder:
         settings |= _longer_than_model(encoder, collection, split)
     report |= {"seconds": _seconds(start), "settings": settings}

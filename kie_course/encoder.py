@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,17 +109,12 @@ class BiEncoder:
         # A text that occurs twice is encoded once.
         both, back = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
         ids, mask = both.chunk(2, dim=1)
-        # Texts of similar length go together, each group trimmed to its longest.
-        lengths = mask.sum(dim=1).tolist()
-        groups = of_similar_length(lengths)
-        parts = []
-        for rows in groups:
-            width = lengths[rows[-1]]
-            group = ids[rows, :width], mask[rows, :width]
-            hidden = (model or self.model)(*group).last_hidden_state
-            parts.append(mean_pool(hidden.float(), group[1]))
-        place = torch.tensor([row for rows in groups for row in rows]).argsort()
-        pooled = torch.cat(parts)[place.to(ids.device)][back]
+
+        def pool(ids, mask):
+            hidden = (model or self.model)(ids, mask).last_hidden_state
+            return mean_pool(hidden.float(), mask)
+
+        pooled = by_length(pool, ids, mask)[back]
         return normalize(pooled, dim=-1) if self.normalize else pooled
 
     def encode(
@@ -167,6 +162,29 @@ class BiEncoder:
         (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
 
 
+def by_length(
+    run: Callable[..., torch.Tensor], ids: torch.Tensor, *others: torch.Tensor
+) -> torch.Tensor:
+    """Run texts of similar length together, each group trimmed to its longest.
+
+    Args:
+        run: takes rows of `ids` and of `others`; gives as many rows.
+        ids: (batch, token), padded at the end.
+        others: of the same shape, the first the mask: 1 for real tokens.
+
+    Returns:
+        all rows that `run` gave, in the order of `ids`.
+    """
+    lengths = others[0].sum(dim=1).tolist()
+    groups = of_similar_length(lengths)
+    parts = []
+    for rows in groups:
+        width = lengths[rows[-1]]
+        parts.append(run(*(tensor[rows, :width] for tensor in (ids, *others))))
+    place = torch.tensor([row for rows in groups for row in rows]).argsort()
+    return torch.cat(parts)[place.to(ids.device)]
+
+
 def cut(ids: Sequence[int], width: int, overlap: int = OVERLAP) -> list[list[int]]:
     """Cut a long text into overlapping windows, all of them full.
 
@@ -210,6 +228,8 @@ def load(
         BadInput: no such model (see `models.resolve`).
     """
     source = Path(models.resolve(name))
+    if (source / "rerank.json").is_file():
+        raise BadInput(f"{source} is a re-ranker: it cannot encode a text alone")
     model = models.load("AutoModel", name, add_pooling_layer=False)
     own = source / "retrieval.json"
     tokenizer = models.load_tokenizer(name)

@@ -2,7 +2,8 @@
 
 Taught in lesson 07. Beside it: `ranking` (what a ranking is, and how good), `encoder`
 (texts become vectors), `index` (vectors stored and searched). Their names can be
-had from here too.
+had from here too. `rerank` (the cross-encoder) and `systems` (a way of searching by its
+name) build on it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from kie_course.encoder import (
     BiEncoder,
     load,
     mean_pool,
-    named,
     of_similar_length,
     pad,
 )
@@ -65,7 +65,7 @@ __all__ = [
     "pad",
     "paired_interval",
     "per_query",
-    "ranker",
+    "relevant",
     "search",
     "train",
 ]
@@ -196,35 +196,6 @@ class Hybrid:
         return [fuse(rankings, k) for rankings in zip(*ranked, strict=True)]
 
 
-def ranker(
-    system: str,
-    documents: Mapping[str, str],
-    device: str | None = None,
-    bf16: bool = True,
-    progress: bool = False,
-) -> Ranker:
-    """Build a ranker by name.
-
-    Args:
-        system: `bm25`, `tfidf`, `pretrained` (the shipped encoder, untouched), a model
-            folder, or `hybrid:FOLDER` (BM25 and that model, fused).
-        documents: `{id: text}`.
-        device: see `models.device`.
-        bf16: bfloat16 where the device has it.
-        progress: show a bar while documents are encoded.
-
-    Raises:
-        BadInput: no such system or folder.
-    """
-    if system in ("bm25", "tfidf"):
-        return {"bm25": Bm25, "tfidf": Tfidf}[system](documents)
-    name = system.removeprefix("hybrid:")
-    if not name:
-        raise BadInput(f"{system!r}: name the model to fuse, as in hybrid:FOLDER")
-    dense = Dense(named(name, device, bf16), documents, progress)
-    return Hybrid(Bm25(documents), dense) if name != system else dense
-
-
 @dataclass(frozen=True)
 class Pair:
     """A query, a document that answers it, and documents that do not, as piece ids."""
@@ -256,16 +227,13 @@ def make_pairs(
         judgements: of the training queries.
         hard_negatives: wrong documents a pair: BM25's best that nobody judged relevant.
     """
-    answers = {
-        query: frozenset(d for d, grade in grades.items() if grade > 0)
-        for query, grades in answered(judgements).items()
-    }
+    answers = relevant(judgements)
     texts = [collection.queries[q] for q in answers]
     wrong: dict[str, list[str]] = {query: [] for query in answers}
     if hard_negatives:
         ranked = Bm25(collection.documents).rank(texts, hard_negatives + 10)
-        for (query, relevant), ranking in zip(answers.items(), ranked, strict=True):
-            others = [document for document, _ in ranking if document not in relevant]
+        for (query, right), ranking in zip(answers.items(), ranked, strict=True):
+            others = [document for document, _ in ranking if document not in right]
             wrong[query] = others[:hard_negatives]
     used = sorted({d for q, ids in answers.items() for d in (*ids, *wrong[q])})
     document_ids = dict(
@@ -277,11 +245,21 @@ def make_pairs(
             query_ids[query],
             [document_ids[d] for d in (answer, *wrong[query])],
             [answer, *wrong[query]],
-            relevant,
+            right,
         )
-        for query, relevant in answers.items()
+        for query, right in answers.items()
         for answer in sorted(best(judgements[query]))
     ]
+
+
+def relevant(
+    judgements: Mapping[str, Mapping[str, int]],
+) -> dict[str, frozenset[str]]:
+    """For every query with an answer, all documents graded above 0."""
+    return {
+        query: frozenset(d for d, grade in grades.items() if grade > 0)
+        for query, grades in answered(judgements).items()
+    }
 
 
 def best(grades: Mapping[str, int]) -> list[str]:
@@ -318,8 +296,10 @@ def learn_and_dev(
     held out.
 
     Raises:
-        BadInput: one answered query only, and no dev.
+        BadInput: no training judgement; one answered query only, and no dev.
     """
+    if "train" not in judgements:
+        raise BadInput("there is no qrels/train.tsv here: nothing to train on")
     learn = judgements["train"]
     if "dev" in judgements:
         return learn, judgements["dev"]
@@ -369,8 +349,6 @@ def train(
     Raises:
         BadInput: no training judgement.
     """
-    if "train" not in collection.judgements:
-        raise BadInput("there is no qrels/train.tsv here: nothing to train on")
     learn, dev = learn_and_dev(collection.judgements, settings.seed)
     held_out = "dev" not in collection.judgements
     encoder = load(model, settings.device, settings.bf16)

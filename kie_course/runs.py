@@ -22,6 +22,7 @@ RUN_FILES = (
     STARTED,
     REPORT,
     "retrieval.json",
+    "rerank.json",
     "config.json",
     "model.safetensors",
     "tokenizer.json",

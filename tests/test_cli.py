@@ -30,6 +30,7 @@ from kie_course import (
     exercises,
     models,
     notebooks,
+    rerank,
     retrieval,
     training,
 )
@@ -216,6 +217,7 @@ LEARN = "retrieval train --data shop"
 RANK = "retrieval eval --data shop --model bm25"
 SEARCH = "retrieval search --data shop --model bm25"
 
+RERANK = "retrieval train-reranker --data shop"
 INDEX = "retrieval index --data shop --model finder"
 
 DOCUMENT = '{"_id": "d", "text": "x"}\n'
@@ -377,6 +379,19 @@ REFUSALS = {
     "search nowhere": ("retrieval search parcel", "--index, or both --data and", {}),
     "search by nothing": ("retrieval search --data shop parcel", "and --model", {}),
     "two places": ("retrieval search --data a --index b c", "--index", {}),
+    "no first stage": (f"{RERANK} --out out", "--first", {}),
+    "unknown first stage": (f"{RERANK} --first luck --out out", "luck: no such", {}),
+    "too few documents to re-rank": (
+        f"{RERANK} --first bm25 --out new",
+        "needs 7 documents beside every answer",
+        {
+            "shop/corpus.jsonl": DOCUMENT + DOCUMENT.replace('"d"', '"e"'),
+            "shop/queries.jsonl": QUERY,
+            "shop/qrels/train.tsv": "q\td\t1\n",
+            "shop/qrels/dev.tsv": "q\td\t1\n",
+            "shop/qrels/test.tsv": None,
+        },
+    ),
     # text
     "empty text": (f"{PREDICT} --text=", "--text is empty", {}),
     "blank input": (f"{PREDICT} --input bad", "bad: the file is empty", {"bad": "\n"}),
@@ -561,6 +576,7 @@ def test_every_option_says_what_it_does_and_what_it_takes_by_default():
     [
         (cli.NER_DEFAULTS, training.Settings()),
         (cli.RETRIEVAL_DEFAULTS, retrieval.RECIPE),
+        (cli.RERANK_DEFAULTS, rerank.RECIPE),
     ],
 )
 def test_the_defaults_in_the_help_are_the_recipes(said, recipe):
@@ -1100,3 +1116,50 @@ def test_an_index_by_another_model_is_refused(desk, encoder):
     grow = ("retrieval", "index", "--data", "shop", "--model", encoder, "--out", "out")
     assert "another model" in refused(*grow)
     assert tree(desk) == before
+
+
+def test_a_reranker_is_trained_scored_and_searched_by_its_folder(desk, encoder):
+    command = (
+        "retrieval",
+        "train-reranker",
+        "--data",
+        "shop",
+        "--first",
+        "hybrid:finder",
+    )
+    command += ("--model", encoder, "--epochs", 1, "--out", "judge")
+    trained = report(*command)
+    assert set(trained) == {"metrics", "before", "loss", "seconds", "settings"}
+    assert trained["settings"]["first"] == f"hybrid:{desk / 'finder'}"
+    assert json.loads(Path("judge/report.json").read_text()) == trained
+    first = report(
+        *words("retrieval eval --data shop --split dev --model hybrid:finder")
+    )
+    assert trained["before"] == first["metrics"]
+    found = report(*words("retrieval eval --data shop --split dev --model judge"))
+    assert found["metrics"] == pytest.approx(trained["metrics"])
+    assert found["settings"]["passages"] == 12
+
+    search = "retrieval search --data shop --model judge -k 12"
+    hits = report(*words(search), "my parcel is lost")["results"]
+    scores = [hit["score"] for hit in hits]
+    assert len(hits) == 12
+    assert scores == sorted(scores, reverse=True)
+    before = tree(desk)
+    for other in (INDEX.replace("finder", "judge"), f"{LEARN} --model judge"):
+        assert "judge is a re-ranker" in refused(*words(f"{other} --out new"))
+    assert tree(desk) == before
+    assert "finished run" in refused(*command)
+
+
+def test_a_reranker_of_bm25_finds_nothing_where_bm25_does(desk, encoder):
+    command = ("retrieval", "train-reranker", "--data", "shop", "--first", "bm25")
+    done(*command, "--model", encoder, "--epochs", 1, "--out", "judge")
+    search = words("retrieval search --data shop --model judge")
+    assert done(*search, "zebra").startswith("no document")
+    assert "About parcel" in done(*search, "parcel")
+    shutil.copytree("judge", "copy")
+    write(desk, {"copy/rerank.json": '{"speed": 3}'})
+    assert "copy/rerank.json is damaged" in refused(
+        *words("retrieval eval --data shop --model copy")
+    )

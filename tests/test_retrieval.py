@@ -19,7 +19,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tiny import encoder_folder
 from torch.nn.functional import normalize
 
-from kie_course import BadInput, data, models, retrieval, training
+from kie_course import BadInput, data, models, retrieval, systems, training
 from kie_course.data import Beir
 
 CPU = training.Settings(
@@ -360,7 +360,7 @@ def test_hybrid_fuses_deep_rankings_and_cuts_afterwards():
 
 def test_rankers_are_built_by_name(tiny_folder):
     def build(system: str) -> retrieval.Ranker:
-        return retrieval.ranker(system, DOCUMENTS, device="cpu", bf16=False)
+        return systems.ranker(system, DOCUMENTS, device="cpu", bf16=False)
 
     assert isinstance(build("bm25"), retrieval.Bm25)
     assert isinstance(build("tfidf"), retrieval.Tfidf)

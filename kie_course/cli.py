@@ -275,6 +275,11 @@ def _add_ner(commands) -> None:
         TAGGER,
         _conll("--test F", "labelled sentences", required=True),
         TYPES,
+        _option(
+            "--report DIR",
+            "a new or empty folder for a page, index.html: mistakes by kind, the worst "
+            "sentences, calibration; an older page is replaced (default: no page)",
+        ),
         JSON,
         *COMPUTE,
     )

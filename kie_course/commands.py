@@ -63,6 +63,18 @@ def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
     runs.claim(arguments.out, chosen, files, arguments.overwrite)
 
 
+def _files_read(files: Mapping[str, Path]) -> dict:
+    """What tells whether somebody has the same data."""
+    return {
+        part: {
+            "name": file.name,
+            "bytes": file.stat().st_size,
+            "sha256": models.sha256(file),
+        }
+        for part, file in files.items()
+    }
+
+
 def _looped(tagger_or_encoder: Any, arguments: argparse.Namespace) -> dict:
     """What the loop adds to a report's settings."""
     history = tagger_or_encoder.history
@@ -115,6 +127,8 @@ def ner_train(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{arguments.train}: no name to learn from: every tag is O")
     _check_model(arguments)
     _claim(arguments, [file for file in (arguments.train, arguments.dev) if file])
+    given = _chosen(arguments, data.SPLITS)
+    files = _files_read({part: file for part, file in given.items() if file})
     tagger = ner.train(
         sentences["train"],
         sentences["dev"] if arguments.dev else None,
@@ -126,7 +140,7 @@ def ner_train(arguments: argparse.Namespace) -> int:
     report = {name: ner.evaluate(tagger, sentences[name]) for name in scored}
     report["seconds"] = _seconds(start)
     counts = _counts(tagger, sentences)
-    report["settings"] = _looped(tagger, arguments) | counts
+    report["settings"] = _looped(tagger, arguments) | counts | {"files": files}
     tagger.report = report
     runs.finish(arguments.out, tagger.save, report)
     return show(report, arguments.json, _ner_table(report))
@@ -168,8 +182,10 @@ def _counts(tagger: Any, sentences: Mapping[str, list[Sentence]]) -> dict:
 
 
 def ner_eval(arguments: argparse.Namespace) -> int:
-    """Score a trained model on labelled sentences."""
+    """Score a trained model on labelled sentences, and lay out a page if asked to."""
     start = time.perf_counter()
+    if arguments.report:
+        runs.check_page_folder(arguments.report)
     gold = data.read_conll(arguments.test)
 
     from kie_course import ner
@@ -178,8 +194,11 @@ def ner_eval(arguments: argparse.Namespace) -> int:
     there = _known_types(tagger) | types_in(gold)
     types = arguments.types or sorted(there)
     _check_types(types, there, f"{arguments.test}, {arguments.model}")
+    if arguments.report:  # a folder that cannot be is told now, not after the work
+        arguments.report.mkdir(parents=True, exist_ok=True)
     gold = keep_types(gold, types)
-    labels = tagger.tag([s.words for s in gold], progress=True)
+    shares = tagger.probabilities([s.words for s in gold], progress=True)
+    labels = [ner.best_labels(rows, tagger.labels) for rows in shares]
     # A name of a type that was not asked for is no mistake.
     found = keep_types(map(Sentence, (s.words for s in gold), labels), types)
     report = {
@@ -192,7 +211,55 @@ def ner_eval(arguments: argparse.Namespace) -> int:
             "types": list(types),
         },
     }
-    return show(report, arguments.json, _ner_table(report))
+    table = _ner_table(report)
+    if arguments.report:
+        page = _ner_page(arguments, report, tagger, gold, found, shares)
+        report["report"] = str(runs.write_page(arguments.report, page))
+        table += f"\nreport: {report['report']}"
+    return show(report, arguments.json, table)
+
+
+def _ner_page(arguments, report, tagger, gold, found, shares) -> str:
+    from kie_course import ner_report
+
+    title = f"{Path(arguments.model).name} on {arguments.test.name}"
+    facts = {
+        "model": arguments.model,
+        "file": arguments.test,
+        **_ner_facts(report, tagger, gold, shares),
+    }
+    labels = [s.labels for s in found]
+    return ner_report.page(
+        title, report["test"], facts, gold, labels, shares, tagger.labels
+    )
+
+
+def _ner_facts(report, tagger, gold, shares) -> dict[str, Any]:
+    """Count what is legal but worth knowing, for readers of the page."""
+    from kie_course import ner
+
+    scores, settings = report["test"], report["settings"]
+    words = [s.words for s in gold]
+    missed = ", ".join(
+        f"{kind} {scores['per_type'][kind]['support']}"
+        for kind in settings["types_unknown_to_model"]
+    )
+    never = ", ".join(sorted(set(settings["types"]) - types_in(gold)))
+    long = settings["sentences_longer_than_model"]["test"]
+    unread = sum(int((rows.sum(-1) == 0).sum()) for rows in shares)
+    unknown = sum(ner.unknown_words(words, tagger.tokenizer))
+    return {
+        "device": settings["device"] + (", bfloat16" if settings["bf16"] else ""),
+        "types": ", ".join(settings["types"]),
+        "sentences": len(gold),
+        "words": sum(map(len, words)),
+        "sentences longer than the model, read in overlapping windows": long,
+        "words outside of every window": unread,
+        "words with something that the vocabulary does not have": unknown,
+        "labels I- that continue nothing": scores["invalid_labels"],
+        "types that the model does not know, with mentions, all missed": missed or "–",
+        "types that are not marked here": never or "–",
+    }
 
 
 def _ner_table(report: Mapping[str, Any]) -> str:
@@ -272,7 +339,9 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
 
     # Once now, so that nothing is cleared for a model that is not there.
     retrieval.load(arguments.model, arguments.device, arguments.bf16)
-    _claim(arguments, _files(arguments.data, usable))
+    paths = _files(arguments.data, usable)
+    _claim(arguments, paths)
+    files = _files_read(_named(arguments.data, paths))
     encoder = retrieval.train(
         usable,
         model=arguments.model,
@@ -288,6 +357,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
             **_looped(encoder, arguments),
             **_describe(collection, "train"),
             **_longer_than_model(encoder, collection, "train"),
+            "files": files,
         },
     }
     encoder.report = report
@@ -307,7 +377,9 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
     from kie_course import rerank
 
     first = _rank_system(arguments, arguments.first, collection)
-    _claim(arguments, _files(arguments.data, usable))
+    paths = _files(arguments.data, usable)
+    _claim(arguments, paths)
+    files = _files_read(_named(arguments.data, paths))
     cross = rerank.train(
         usable,
         first,
@@ -321,7 +393,11 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
         "before": cross.report["before"],
         "loss": _ends(cross.history.loss),
         "seconds": _seconds(start),
-        "settings": _looped(cross, arguments) | _describe(collection, "train"),
+        "settings": {
+            **_looped(cross, arguments),
+            **_describe(collection, "train"),
+            "files": files,
+        },
     }
     cross.report = report
     runs.finish(arguments.out, cross.save, report)
@@ -359,6 +435,11 @@ def _files(folder: Path, collection: Beir) -> list[Path]:
     splits = [s for s in ("train", "dev") if s in collection.judgements]
     qrels = [folder / "qrels" / f"{split}.tsv" for split in splits]
     return [folder / "corpus.jsonl", folder / "queries.jsonl", *qrels]
+
+
+def _named(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names below a folder."""
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _on_dev(arguments, collection: Beir, encoder: Any, step: int) -> dict[str, float]:

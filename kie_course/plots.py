@@ -65,15 +65,19 @@ def show(figure: Figure, alt: str) -> None:
 
     if len(alt.split()) < 5:
         raise BadInput(f"alternative text too short to say anything: {alt!r}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(figure)
-    image = base64.b64encode(buffer.getvalue()).decode("ascii")
     display(
-        {"image/png": image, "text/plain": alt},
+        {"image/png": png(figure), "text/plain": alt},
         raw=True,
         metadata={"image/png": {"alt": alt}},
     )
+
+
+def png(figure: Figure) -> str:
+    """A figure as PNG in base64, the same bytes every time; closes it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def bars(
@@ -131,3 +135,16 @@ def history(axes: Axes, run, name: str) -> None:
     other.spines["right"].set_visible(True)
     other.plot(*np.array(run.dev).T, color=COLOURS[0], marker="o")
     other.set(ylabel=f"{name} on dev (blue)", ylim=(0, 1))
+
+
+def reliability(axes: Axes, said: Sequence[float], held: Sequence[float]) -> None:
+    """A reliability diagram: how often what was said came true; grey: if always.
+
+    Args:
+        axes: where to draw.
+        said: mean confidence of each bin, rising.
+        held: the share of the bin that is right.
+    """
+    axes.plot([0, 1], [0, 1], color=QUIET, marker="", linestyle="--")
+    axes.plot(said, held, color=COLOURS[0], marker="o", linestyle="-")
+    axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))

@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from kie_course import BadInput, models, training
+from kie_course import BadInput, model_card, models, training
 from kie_course.data import Beir
 from kie_course.encoder import MAX_LENGTH, by_length, cut
 from kie_course.ranking import Ranker, Ranking, evaluate, mean
@@ -108,7 +108,7 @@ class CrossEncoder:
         return np.maximum.reduceat(logits, firsts) if pairs else logits
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer, settings and report into a folder."""
+        """Write weights (safetensors), tokenizer, settings, report and card."""
         with models.quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -117,6 +117,8 @@ class CrossEncoder:
         }
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (Path(folder) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+        if self.report:
+            model_card.write(folder, "rerank", self.report)
 
 
 def is_reranker(folder: str | Path) -> bool:
@@ -307,6 +309,7 @@ def train(
         BadInput: no training judgement, or too few documents.
     """
     learn, dev = learn_and_dev(collection.judgements, settings.seed)
+    base = models.origin(model)  # before it could be moved
     training.set_seed(settings.seed)  # the head is random
     classifier = models.load("AutoModelForSequenceClassification", model, num_labels=1)
     classifier = classifier.to(models.device(settings.device))
@@ -351,7 +354,9 @@ def train(
             **asdict(settings),
             "device": cross.model.device.type,
             "model": str(model or models.SHIPPED),
-            "first": name,
+            "base": base,
+            "versions": models.versions(),
+            "first": _shown(name),
             "depth": DEPTH,
             "negatives": NEGATIVES,
             "train_groups": len(groups),
@@ -360,6 +365,12 @@ def train(
         },
     }
     return cross
+
+
+def _shown(name: str) -> str:
+    """A system's name without the folders above it, which are nobody's business."""
+    kind, colon, path = name.rpartition(":")
+    return kind + colon + Path(path).name
 
 
 class Remembered:

@@ -352,6 +352,7 @@ def train(
     learn, dev = learn_and_dev(collection.judgements, settings.seed)
     held_out = "dev" not in collection.judgements
     encoder = load(model, settings.device, settings.bf16)
+    base = models.origin(model)  # before it could be moved
     encoder.temperature, encoder.normalize = temperature, normalize
     checked = Beir(collection.documents, collection.queries, {"dev": dev})
 
@@ -394,6 +395,8 @@ def train(
             "train_pairs": len(pairs),
             "dev_queries": len(dev),
             "dev": "a seeded tenth of the training queries" if held_out else "given",
+            "base": base,
+            "versions": models.versions(),
         },
     }
     return encoder

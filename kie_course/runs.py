@@ -1,7 +1,8 @@
 """The output folder of a training run: never half a model, never another's files.
 
 A run that begins writes `kie-run.json`: what it was told. A run that ends writes
-`report.json` last and deletes everything that only an interrupted run needs.
+`report.json` last and deletes everything that only an interrupted run needs. An
+evaluation writes a page into a folder of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ RUN_FOLDERS = ("checkpoint", "checkpoint.new", "checkpoint.old", "saving")
 RUN_FILES = (
     STARTED,
     REPORT,
+    "README.md",
     "retrieval.json",
     "rerank.json",
     "config.json",
@@ -30,6 +32,11 @@ RUN_FILES = (
     "special_tokens_map.json",
     "vocab.txt",
 )
+
+
+PAGE = "index.html"
+"""The report page of an evaluation."""
+PAGE_MARK = '<meta name="generator" content="kie-course">'
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -123,3 +130,28 @@ def finish(out: Path, save: Callable[[Path], None], report: dict) -> None:
         os.replace(file, out / file.name)
     (out / STARTED).unlink()
     _clear_folders(out)
+
+
+def check_page_folder(folder: Path) -> None:
+    """Refuse a folder for a report page that holds something else.
+
+    Raises:
+        BadInput: a file, or a folder with anything but such a page.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: name a folder")
+    if folder.is_dir() and not all(map(_is_page, folder.iterdir())):
+        raise BadInput(f"{folder} holds files that are no report: name an empty folder")
+
+
+def _is_page(path: Path) -> bool:
+    if path.name != PAGE or not path.is_file():
+        return False
+    return PAGE_MARK in path.read_text(encoding="utf-8", errors="replace")[:500]
+
+
+def write_page(folder: Path, text: str) -> Path:
+    """Write a report page into a folder that `check_page_folder` let pass."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PAGE).write_text(text, encoding="utf-8")
+    return folder / PAGE

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -392,6 +393,28 @@ REFUSALS = {
             "shop/qrels/test.tsv": None,
         },
     ),
+    # report pages
+    "page into a file": (f"{EVAL} test.conll --report out", "is a file", {"out": "x"}),
+    "page beside files": (
+        f"{EVAL} test.conll --report out",
+        "out holds files that are no report",
+        {"out/index.html": "<p>mine", "out/a": "b"},
+    ),
+    "page over another's": (
+        f"{EVAL} test.conll --report out",
+        "out holds files that are no report",
+        {"out/index.html": "<p>mine"},
+    ),
+    "page beside a model": (
+        f"{EVAL} test.conll --report tagger",
+        "tagger holds files that are no report",
+        {},
+    ),
+    "page below a file": (
+        f"{EVAL} test.conll --report test.conll/out",
+        "conll/out",
+        {},
+    ),
     # text
     "empty text": (f"{PREDICT} --text=", "--text is empty", {}),
     "blank input": (f"{PREDICT} --input bad", "bad: the file is empty", {"bad": "\n"}),
@@ -489,6 +512,10 @@ ACCEPTED = {
     "variation selector": (f"{EVAL} a", {"a": "\ufe0f B-LOC\nno\u00a0break O\n"}),
     "all O": (f"{EVAL} a", {"a": "in O\n"}),
     "unknown type": (f"{EVAL} a", {"a": "Lima B-CITY\n"}),
+    "page": (f"{EVAL} test.conll --report new/folder", {}),
+    "page of an unknown type": (f"{EVAL} a --report out", {"a": "Lima B-CITY\n"}),
+    "page of nothing": (f"{EVAL} a --report out", {"a": "in O\n", "out/": ""}),
+    "page of one type": (f"{EVAL} test.conll --types PER --report out", {}),
     "one type": (f"{EVAL} test.conll --types PER", {}),
     "text": (f"{PREDICT} --text Lima", {}),
     "input": (f"{PREDICT} --input a", {"a": "\nLima\n"}),
@@ -738,6 +765,7 @@ def test_training_reports_scores_and_settings(shelf):
 
 def test_a_finished_run_holds_a_model_and_its_report_alone(shelf):
     assert {path.name for path in (shelf / "tagger").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "report.json",
@@ -746,6 +774,28 @@ def test_a_finished_run_holds_a_model_and_its_report_alone(shelf):
     }
     printed = json.loads((shelf / "ner.json").read_text())
     assert json.loads((shelf / "tagger" / "report.json").read_text()) == printed
+
+
+@pytest.mark.parametrize(
+    ("run", "files"),
+    [
+        ("tagger", ["train.conll", "test.conll"]),
+        ("finder", ["shop/corpus.jsonl", "shop/qrels/train.tsv", "shop/qrels/dev.tsv"]),
+    ],
+)
+def test_a_model_card_names_data_base_and_scores(run, files, shelf, encoder):
+    card = (shelf / run / "README.md").read_text(encoding="utf-8")
+    for file in files:
+        size, digest = (shelf / file).stat().st_size, models.sha256(shelf / file)
+        assert f"| {Path(file).name} | {size} | {digest} |" in card
+    assert models.sha256(encoder / "model.safetensors") in card
+    assert str(encoder.parent) not in card
+    trained = json.loads((shelf / run / "report.json").read_text())
+    scores = trained["test" if run == "tagger" else "metrics"]
+    metric = "f1" if run == "tagger" else "ndcg@10"
+    assert f" {scores[metric]:.3f} |" in card
+    assert "| seed | 20 |" in card
+    assert f"| torch | {torch.__version__} |" in card
 
 
 def test_evaluation_gives_the_same_figures_every_time(shelf):
@@ -764,6 +814,31 @@ def test_evaluation_gives_the_same_figures_every_time(shelf):
     table = done(*command).splitlines()
     assert table[0].split() == ["precision", "recall", "f1", "names"]
     assert [line.split()[0] for line in table[1:]] == ["test", "LOC", "ORG", "PER"]
+
+
+def test_a_page_says_what_the_report_says_and_replaces_an_older_one(desk):
+    long = "\n".join("word O" for _ in range(600))
+    write(desk, {"odd": f"Lima B-CITY\n🎉 O\n\n{long}\n\n{sentence(random.Random(0))}"})
+    assert done(*words(f"{EVAL} test.conll --report out")).endswith(
+        "report: out/index.html\n"
+    )
+    first = Path("out/index.html").read_text(encoding="utf-8")
+    result = report(*words(f"{EVAL} odd --report out"))
+    assert result.pop("report") == "out/index.html"
+    assert set(result) == {"test", "seconds", "settings"}
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert page != first
+    assert f"<strong>{result['test']['f1']:.3f}</strong>" in page
+    count = dict(
+        re.findall('<th scope="row">(.+?)</th><td class="text">(.*?)</td>', page)
+    )
+    assert count["model"] == "tagger"
+    assert count["sentences longer than the model, read in overlapping windows"] == "1"
+    assert count["words outside of every window"] == "0"
+    assert count["words with something that the vocabulary does not have"] == "1"
+    types = "types that the model does not know, with mentions, all missed"
+    assert count[types] == "CITY 1"
+    assert list(tree(desk / "out")) == ["index.html"]
 
 
 def test_names_of_types_not_asked_for_are_no_mistakes(shelf):
@@ -892,6 +967,8 @@ def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(desk, encoder):
     assert resumed["test"] == undisturbed["test"]
     ours, theirs = (load_file(f"{d}/model.safetensors") for d in ("out", "whole"))
     torch.testing.assert_close(ours, theirs)
+    cards = [Path(d, "README.md").read_text() for d in ("out", "whole")]
+    assert cards[0] == cards[1]
 
 
 @contextlib.contextmanager
@@ -1130,7 +1207,12 @@ def test_a_reranker_is_trained_scored_and_searched_by_its_folder(desk, encoder):
     command += ("--model", encoder, "--epochs", 1, "--out", "judge")
     trained = report(*command)
     assert set(trained) == {"metrics", "before", "loss", "seconds", "settings"}
-    assert trained["settings"]["first"] == f"hybrid:{desk / 'finder'}"
+    stored = json.loads(Path("judge/rerank.json").read_text())
+    assert stored["first"] == f"hybrid:{desk / 'finder'}"
+    card = Path("judge/README.md").read_text()
+    assert "| first | hybrid:finder |" in card
+    assert "| dev, first stage |" in card
+    assert str(desk) not in card
     assert json.loads(Path("judge/report.json").read_text()) == trained
     first = report(
         *words("retrieval eval --data shop --split dev --model hybrid:finder")

@@ -177,8 +177,9 @@ def test_import_is_light(module):
 
 
 LAYERS = (
-    *("data", "models", "attention", "bert", "training", "plots", "notebooks"),
-    *("ner", "retrieval", "heads"),
+    *("data", "models", "model_card", "attention", "bert", "training", "plots"),
+    "notebooks",
+    *("ner", "ner_report", "retrieval", "heads"),
 )
 
 

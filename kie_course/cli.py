@@ -315,8 +315,11 @@ def _add_retrieval(commands) -> None:
         default="test",
     )
     rival = "a second system: print the difference with its 95 %% interval "
-    rival = _option("--against M", rival + "(default: none)")
-    options = (COLLECTION, split, SYSTEM, rival, JSON, *COMPUTE)
+    rival = _option("--against M", rival + "(default: none; with --report bm25)")
+    page = "a new or empty folder for a page, index.html: every question won, lost or "
+    page += "tied against the second system; an older page is replaced "
+    page = _option("--report DIR", page + "(default: no page)")
+    options = (COLLECTION, split, SYSTEM, rival, page, JSON, *COMPUTE)
     _command(commands, "eval", _later("retrieval_eval"), text, *options)
 
     text = "encode documents once and for all, or add those that an index lacks"

@@ -504,24 +504,30 @@ def _rank_system(arguments: argparse.Namespace, system: str, collection: Beir) -
 
 
 def retrieval_eval(arguments: argparse.Namespace) -> int:
-    """Score a way of searching, or two and their difference."""
+    """Score a way of searching, or two and their difference, with a page if asked."""
     start = time.perf_counter()
+    if arguments.report:
+        runs.check_page_folder(arguments.report)
     collection, split = data.read_beir(arguments.data), arguments.split
     _check_split(arguments.data, collection, split)
 
     from kie_course import retrieval
+    from kie_course.ranking import Remembered
 
     ranker = _rank_system(arguments, arguments.model, collection)
-    rival = None
-    if arguments.against is not None:
-        rival = _rank_system(arguments, arguments.against, collection)
-    values = retrieval.evaluate(ranker, collection, split)
+    rival, against = None, arguments.against or (arguments.report and "bm25")
+    if against:
+        rival = Remembered(_rank_system(arguments, against, collection))
+    if arguments.report:  # a folder that cannot be is told now, not after the work
+        arguments.report.mkdir(parents=True, exist_ok=True)
+    remembered = Remembered(ranker)
+    values = retrieval.evaluate(remembered, collection, split)
     report = {"metrics": retrieval.mean(values)}
     rows = {arguments.model: report["metrics"]}
     if rival:
         others = retrieval.evaluate(rival, collection, split)
-        report["against"] = _compare(arguments.against, values, others)
-        rows |= {arguments.against: report["against"]["metrics"]}
+        report["against"] = _compare(against, values, others)
+        rows |= {against: report["against"]["metrics"]}
     encoder = _encoder_of(ranker)
     settings = _used(arguments, getattr(ranker, "cross", encoder))
     settings |= _describe(collection, split)
@@ -529,7 +535,29 @@ def retrieval_eval(arguments: argparse.Namespace) -> int:
         settings |= _longer_than_model(encoder, collection, split)
     report |= {"seconds": _seconds(start), "settings": settings}
     table = _retrieval_table(rows) + _interval_lines(report.get("against"))
+    if arguments.report:
+        pair = (remembered, rival), (values, others)
+        page = _retrieval_page(arguments, against, settings, collection, *pair)
+        report["report"] = str(runs.write_page(arguments.report, page))
+        table += f"\nreport: {report['report']}"
     return show(report, arguments.json, table)
+
+
+def _retrieval_page(arguments, against, settings, collection, rankers, values) -> str:
+    from kie_course import retrieval_report
+
+    facts = {
+        "collection": arguments.data,
+        **{name.replace("_", " "): value for name, value in settings.items()},
+    }
+    rankings = [
+        retrieval_report.ranked(ranker, collection, arguments.split)
+        for ranker in rankers
+    ]
+    names = (arguments.model, against)
+    return retrieval_report.page(
+        names, facts, collection, arguments.split, values, rankings
+    )
 
 
 def _compare(system: str, values: Mapping, others: Mapping) -> dict:

@@ -26,6 +26,20 @@ class Ranker(Protocol):
         ...
 
 
+class Remembered:
+    """A ranker that ranks the same queries only once."""
+
+    def __init__(self, ranker: Ranker):
+        self.ranker, self.found = ranker, {}
+
+    def rank(self, queries: Sequence[str], k: int = 100) -> list[Ranking]:
+        """See `Ranker`."""
+        asked = (tuple(queries), k)
+        if asked not in self.found:
+            self.found[asked] = self.ranker.rank(queries, k)
+        return self.found[asked]
+
+
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
 
 

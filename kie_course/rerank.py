@@ -23,7 +23,7 @@ from tqdm import tqdm
 from kie_course import BadInput, model_card, models, training
 from kie_course.data import Beir
 from kie_course.encoder import MAX_LENGTH, by_length, cut
-from kie_course.ranking import Ranker, Ranking, evaluate, mean
+from kie_course.ranking import Ranker, Ranking, Remembered, evaluate, mean
 from kie_course.retrieval import best, learn_and_dev, relevant
 
 DEPTH = 50
@@ -371,17 +371,3 @@ def _shown(name: str) -> str:
     """A system's name without the folders above it, which are nobody's business."""
     kind, colon, path = name.rpartition(":")
     return kind + colon + Path(path).name
-
-
-class Remembered:
-    """A ranker that ranks the same queries only once."""
-
-    def __init__(self, ranker: Ranker):
-        self.ranker, self.found = ranker, {}
-
-    def rank(self, queries: Sequence[str], k: int = 100) -> list[Ranking]:
-        """See `Ranker`."""
-        asked = (tuple(queries), k)
-        if asked not in self.found:
-            self.found[asked] = self.ranker.rank(queries, k)
-        return self.found[asked]

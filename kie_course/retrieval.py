@@ -68,6 +68,7 @@ __all__ = [
     "relevant",
     "search",
     "train",
+    "words",
 ]
 
 
@@ -75,6 +76,13 @@ def _top(ids: Sequence[str], scores: np.ndarray, k: int) -> Ranking:
     """The best `k` documents with a score above 0; ties in the order of the ids."""
     best = np.argsort(-scores, kind="stable")[:k]
     return [(ids[i], float(scores[i])) for i in best if scores[i] > 0]
+
+
+def words(texts: Sequence[str]) -> list[list[str]]:
+    """The words of texts, in lower case, without English stop words (`bm25s`)."""
+    import bm25s
+
+    return bm25s.tokenize(list(texts), return_ids=False, show_progress=False)
 
 
 class Bm25:
@@ -87,11 +95,8 @@ class Bm25:
         import bm25s
 
         self.ids = list(documents)
-        self._tokenize = lambda texts: bm25s.tokenize(
-            texts, return_ids=False, show_progress=False
-        )
         self._index = bm25s.BM25(k1=k1, b=b)
-        tokens = self._tokenize(list(documents.values()))
+        tokens = words(list(documents.values()))
         # Without a single word there is nothing to index, and nothing to find.
         self._empty = not any(tokens)
         if not self._empty:
@@ -99,11 +104,10 @@ class Bm25:
 
     def rank(self, queries: Sequence[str], k: int = 100) -> list[Ranking]:
         """See `Ranker`; documents that share no word with the query are left out."""
-        tokens = self._tokenize(list(queries))
-        known = [[w for w in words if w in self._vocabulary] for words in tokens]
+        known = [[w for w in row if w in self._vocabulary] for row in words(queries)]
         return [
-            _top(self.ids, self._index.get_scores(words), k) if words else []
-            for words in known
+            _top(self.ids, self._index.get_scores(row), k) if row else []
+            for row in known
         ]
 
     @property

@@ -410,6 +410,11 @@ REFUSALS = {
         "tagger holds files that are no report",
         {},
     ),
+    "page of search beside files": (
+        f"{RANK} --report out",
+        "out holds files that are no report",
+        {"out/a": "b"},
+    ),
     "page below a file": (
         f"{EVAL} test.conll --report test.conll/out",
         "conll/out",
@@ -1245,3 +1250,19 @@ def test_a_reranker_of_bm25_finds_nothing_where_bm25_does(desk, encoder):
     assert "copy/rerank.json is damaged" in refused(
         *words("retrieval eval --data shop --model copy")
     )
+
+
+def test_a_page_compares_with_bm25_or_the_rival_and_says_what_the_report_says(desk):
+    result = report(*words("retrieval eval --data shop --model finder --report out"))
+    assert result.pop("report") == "out/index.html"
+    assert result["against"]["system"] == "bm25"
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert "<title>finder against bm25</title>" in page
+    gap = result["against"]["difference"]["ndcg@10"]
+    assert f"<td>{gap['low']:+.3f} to {gap['high']:+.3f}</td>" in page
+    for fact, value in (("documents", 12), ("queries judged", 6), ("split", "test")):
+        assert f'<th scope="row">{fact}</th><td class="text">{value}</td>' in page
+    out = done(*words(f"{RANK} --against tfidf --report out"))
+    assert out.endswith("report: out/index.html\n")
+    assert "bm25 against tfidf" in Path("out/index.html").read_text(encoding="utf-8")
+    assert list(tree(desk / "out")) == ["index.html"]

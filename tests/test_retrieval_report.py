@@ -88,6 +88,7 @@ def test_what_was_not_found_has_no_place():
         ("cat stove", ["cat", "the stove and the cat"], 1),
         ("cat cat bell", ["CAT"], 1 / 2),  # a word that is said twice counts once
         ("cat", ["dog", ""], 0),
+        ("cat", ["cat dog"], 1),
         ("the of", ["the of"], 0),
         ("cat", [], 0),
     ],

@@ -514,50 +514,44 @@ def retrieval_eval(arguments: argparse.Namespace) -> int:
     from kie_course import retrieval
     from kie_course.ranking import Remembered
 
-    ranker = _rank_system(arguments, arguments.model, collection)
-    rival, against = None, arguments.against or (arguments.report and "bm25")
-    if against:
-        rival = Remembered(_rank_system(arguments, against, collection))
+    against = arguments.against or (arguments.report and "bm25")
+    names = [arguments.model, against] if against else [arguments.model]
+    rankers = [Remembered(_rank_system(arguments, n, collection)) for n in names]
     if arguments.report:  # a folder that cannot be is told now, not after the work
         arguments.report.mkdir(parents=True, exist_ok=True)
-    remembered = Remembered(ranker)
-    values = retrieval.evaluate(remembered, collection, split)
-    report = {"metrics": retrieval.mean(values)}
-    rows = {arguments.model: report["metrics"]}
-    if rival:
-        others = retrieval.evaluate(rival, collection, split)
-        report["against"] = _compare(against, values, others)
-        rows |= {against: report["against"]["metrics"]}
-    encoder = _encoder_of(ranker)
-    settings = _used(arguments, getattr(ranker, "cross", encoder))
-    settings |= _describe(collection, split)
-    if encoder:
-        settings |= _longer_than_model(encoder, collection, split)
+    values = [retrieval.evaluate(ranker, collection, split) for ranker in rankers]
+    means = [retrieval.mean(scores) for scores in values]
+    report = {"metrics": means[0]}
+    if against:
+        report["against"] = _compare(against, *values)
+    settings = _about(arguments, rankers[0].ranker, collection)
     report |= {"seconds": _seconds(start), "settings": settings}
-    table = _retrieval_table(rows) + _interval_lines(report.get("against"))
+    table = _retrieval_table(dict(zip(names, means, strict=True)))
+    table += _interval_lines(report.get("against"))
     if arguments.report:
-        pair = (remembered, rival), (values, others)
-        page = _retrieval_page(arguments, against, settings, collection, *pair)
+        page = _retrieval_page(names, settings, collection, rankers, values)
         report["report"] = str(runs.write_page(arguments.report, page))
         table += f"\nreport: {report['report']}"
     return show(report, arguments.json, table)
 
 
-def _retrieval_page(arguments, against, settings, collection, rankers, values) -> str:
+def _about(arguments: argparse.Namespace, ranker: Any, collection: Beir) -> dict:
+    """What a report says of a system and of what it searched."""
+    encoder = _encoder_of(ranker)
+    settings = _used(arguments, getattr(ranker, "cross", encoder))
+    settings |= _describe(collection, arguments.split)
+    if encoder:
+        settings |= _longer_than_model(encoder, collection, arguments.split)
+    return settings
+
+
+def _retrieval_page(names, settings, collection, rankers, values) -> str:
     from kie_course import retrieval_report
 
-    facts = {
-        "collection": arguments.data,
-        **{name.replace("_", " "): value for name, value in settings.items()},
-    }
-    rankings = [
-        retrieval_report.ranked(ranker, collection, arguments.split)
-        for ranker in rankers
-    ]
-    names = (arguments.model, against)
-    return retrieval_report.page(
-        names, facts, collection, arguments.split, values, rankings
-    )
+    split = settings["split"]
+    facts = {name.replace("_", " "): value for name, value in settings.items()}
+    rankings = [retrieval_report.ranked(r, collection, split) for r in rankers]
+    return retrieval_report.page(names, facts, collection, split, values, rankings)
 
 
 def _compare(system: str, values: Mapping, others: Mapping) -> dict:

@@ -103,7 +103,7 @@ def by_overlap(rows: Sequence[Compared]) -> list[dict]:
 
 
 def page(
-    names: tuple[str, str],
+    names: Sequence[str],
     facts: Mapping[str, object],
     collection: Beir,
     split: str,
@@ -145,7 +145,7 @@ def page(
     )
 
 
-def _figure(rows: Sequence[Compared], names: tuple[str, str]) -> tuple[str, str]:
+def _figure(rows: Sequence[Compared], names: Sequence[str]) -> tuple[str, str]:
     """Each query's difference, from win to loss: PNG as base64, and its alt text."""
     figure, axes = plots.figure(width=7.5, height=3.0)
     differences = np.array([row.difference for row in rows])

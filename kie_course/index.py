@@ -184,14 +184,17 @@ def check_model(folder: Path, model: BiEncoder) -> None:
 def _description(folder: Path) -> dict[str, str]:
     if not (folder / "index.json").is_file():
         raise BadInput(f"{folder} holds no index: make one by retrieval index")
-    return _read_json(folder / "index.json")
+    return _read_json(folder / "index.json", "model", "fingerprint")
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path, *keys: str) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path) from error
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise _damaged(path)
+    return value
 
 
 def _damaged(path: Path) -> BadInput:
@@ -205,8 +208,12 @@ def _shards(folder: Path) -> list[Path]:
 def _column(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
     """Every document's id, and what the tables hold of it under a name."""
     for shard in _shards(folder):
-        table = _read_json(shard / "table.json")
+        table = _table(shard)
         yield from zip(table["ids"], table[name], strict=True)
+
+
+def _table(shard: Path) -> dict[str, list]:
+    return _read_json(shard / "table.json", "ids", "passages", "hashes")
 
 
 def _hash(text: str) -> str:
@@ -235,7 +242,10 @@ def _write_shard(folder: Path, model: BiEncoder, shard: Mapping[str, str]) -> No
     passages = np.bincount(part.owners, minlength=len(shard)).tolist()
     hashes = [_hash(text) for text in shard.values()]
     table = {"ids": part.ids, "passages": passages, "hashes": hashes}
-    faiss.write_index(part.vectors, str(half / "vectors.faiss"))
+    try:
+        faiss.write_index(part.vectors, str(half / "vectors.faiss"))
+    except RuntimeError as error:  # a full disk, say
+        raise OSError(f"{half} cannot be written: {error}") from error
     (half / "table.json").write_text(json.dumps(table), encoding="utf-8")
     with (half / "documents.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(text) + "\n" for text in shard.values())
@@ -266,6 +276,8 @@ def open_index(folder: Path, model: BiEncoder) -> Index:
         except RuntimeError as error:
             raise _damaged(shard) from error
     ids, counts = zip(*table, strict=True)
+    if vectors.ntotal != sum(counts):
+        raise _damaged(folder)
     return Index(list(ids), owners(counts), vectors)
 
 
@@ -273,12 +285,15 @@ def read_texts(folder: Path, ids: Iterable[str]) -> dict[str, str]:
     """The texts of some documents of an index on disk, by id."""
     wanted, texts = set(ids), {}
     for shard in _shards(folder):
-        here = _read_json(shard / "table.json")["ids"]
+        here = _table(shard)["ids"]
         if wanted.isdisjoint(here):
             continue
-        with (shard / "documents.jsonl").open(encoding="utf-8") as lines:
-            pairs = zip(here, lines, strict=True)
-            texts |= {key: json.loads(line) for key, line in pairs if key in wanted}
+        try:
+            with (shard / "documents.jsonl").open(encoding="utf-8") as lines:
+                pairs = zip(here, lines, strict=True)
+                texts |= {key: json.loads(line) for key, line in pairs if key in wanted}
+        except (OSError, ValueError) as error:
+            raise _damaged(shard / "documents.jsonl") from error
     return texts
 
 

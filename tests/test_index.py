@@ -340,19 +340,56 @@ def test_a_folder_of_others_is_left_alone(tiny, tmp_path, files, message):
     assert tree(tmp_path) == before
 
 
-def test_what_is_no_whole_index_is_refused(tiny, tmp_path):
+def test_what_is_no_index_or_an_empty_one_is_refused(tiny, tmp_path):
     with pytest.raises(BadInput, match="holds no index: make one"):
         index.open_index(tmp_path, tiny)
     index.extend(tmp_path, tiny, "pretrained", {}.items)
     with pytest.raises(BadInput, match="holds no document yet"):
         index.open_index(tmp_path, tiny)
+
+
+DAMAGES = {
+    "index.json": ["{", "[]", '{"model": "pretrained"}'],
+    "00000/table.json": ["{", '{"ids": []}', None],
+    "00000/vectors.faiss": ["x", None],
+    "00000/documents.jsonl": ["", '"half a li', None],
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [(f, content) for f, rows in DAMAGES.items() for content in rows],
+)
+def test_a_damaged_index_is_refused(tiny, tmp_path, file, content):
     index.extend(tmp_path, tiny, "pretrained", {"a": "cat"}.items)
-    (tmp_path / "00000" / "vectors.faiss").write_bytes(b"x")
-    with pytest.raises(BadInput, match="00000 is damaged"):
+    path = tmp_path / file
+    path.unlink() if content is None else path.write_text(content)
+
+    def use() -> None:
         index.open_index(tmp_path, tiny)
-    (tmp_path / "00000" / "table.json").write_text("{")
-    with pytest.raises(BadInput, match=r"table\.json is damaged"):
+        index.read_texts(tmp_path, ["a"])
+
+    with pytest.raises(BadInput, match="is damaged"):
+        use()
+
+
+def test_a_shard_of_other_vectors_is_refused(tiny, tmp_path, small_shards):
+    index.extend(tmp_path, tiny, "pretrained", texts(5).items)
+    first, second = (tmp_path / f"0000{i}" / "vectors.faiss" for i in (0, 1))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(BadInput, match="is damaged"):
         index.open_index(tmp_path, tiny)
+
+
+def test_a_full_disk_is_told(tiny, tmp_path, monkeypatch):
+    import faiss
+
+    def fail(*given):
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index", fail)
+    with pytest.raises(OSError, match=r"00000\.part cannot be written: No space"):
+        index.extend(tmp_path, tiny, "pretrained", {"a": "cat"}.items)
 
 
 def test_a_file_for_a_folder_is_refused(tiny, tmp_path):

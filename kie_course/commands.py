@@ -376,6 +376,7 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
 
     from kie_course import rerank
 
+    rerank.check_size(usable, usable.judgements["train"])
     first = _rank_system(arguments, arguments.first, collection)
     paths = _files(arguments.data, usable)
     _claim(arguments, paths)

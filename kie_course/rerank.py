@@ -196,6 +196,21 @@ class Group:
         return 1  # equal for all, so that batches are random
 
 
+def check_size(collection: Beir, judgements: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse a collection that is too small to learn from.
+
+    Raises:
+        BadInput: fewer documents than a group needs.
+    """
+    for query, right in relevant(judgements).items():
+        wrong = len(collection.documents) - len(right)
+        if wrong < NEGATIVES:
+            raise BadInput(
+                f"a re-ranker needs {NEGATIVES} documents beside every answer, and "
+                f"query {query!r} has {wrong}: add documents to corpus.jsonl"
+            )
+
+
 def make_groups(
     cross: CrossEncoder,
     collection: Beir,
@@ -219,6 +234,7 @@ def make_groups(
     Raises:
         BadInput: fewer documents than a group needs.
     """
+    check_size(collection, judgements)
     answers, dice = relevant(judgements), random.Random(seed)
     ranked = first.rank([collection.queries[query] for query in answers], DEPTH)
     chosen = []
@@ -226,11 +242,6 @@ def make_groups(
         hard = [document for document, _ in ranking if document not in right]
         others = [d for d in collection.documents if d not in {*right, *hard}]
         missing = max(0, NEGATIVES - len(hard))
-        if missing > len(others):
-            raise BadInput(
-                f"a re-ranker needs {NEGATIVES} documents beside every answer, and "
-                f"query {query!r} has {len(hard) + len(others)}: add documents"
-            )
         for answer in sorted(best(judgements[query])):
             wrong = dice.sample(hard, min(NEGATIVES, len(hard)))
             chosen.append((query, [answer, *wrong, *dice.sample(others, missing)]))

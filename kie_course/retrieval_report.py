@@ -150,7 +150,9 @@ def _figure(rows: Sequence[Compared], names: Sequence[str]) -> tuple[str, str]:
     figure, axes = plots.figure(width=7.5, height=3.0)
     differences = np.array([row.difference for row in rows])
     axes.bar(np.arange(len(rows)), differences, width=1.0, color=plots.COLOURS[0])
-    axes.set(xlabel="queries", ylabel=f"difference of {METRIC}", ylim=(-1.05, 1.05))
+    axes.axhline(0, color=plots.QUIET, linewidth=1, linestyle="-", marker="")
+    axes.set(xlabel="queries, from the greatest win to the greatest loss")
+    axes.set(ylabel=f"difference of {METRIC}", ylim=(-1.05, 1.05))
     alt = (
         f"Difference of {METRIC} for each of {len(rows)} queries, {names[0]} less "
         f"{names[1]}: {int((differences > 0).sum())} above 0, "

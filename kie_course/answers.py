@@ -45,9 +45,10 @@ class Reader(Head):
         if any(not item["question"].strip() for item in items):
             raise BadInput("the question is empty; type a few words")
         contexts = list(dict.fromkeys(item["context"] for item in items))
-        read = dict(
-            zip(contexts, zip(*self.pieces(contexts), strict=True), strict=True)
-        )
+        read = {
+            context: row
+            for context, *row in zip(contexts, *self.pieces(contexts), strict=True)
+        }
         questions, _ = self.pieces([item["question"] for item in items])
         limit, examples = min(WINDOW, models.max_length(self.base_model)), []
         for i, (item, whole) in enumerate(zip(items, questions, strict=True)):
@@ -152,7 +153,7 @@ def answer_pieces(
     return (first, last) if first <= last else None
 
 
-# --- scores -------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------
 
 
 def normalise(answer: str) -> list[str]:

@@ -294,7 +294,9 @@ class Classifier(Head):
         """Give the number of a class; `IGNORE` for what is none."""
         return self.outputs.index(label) if label in self.outputs else IGNORE
 
-    def choose(self, items: Sequence, progress: bool) -> list[tuple[str, float]]:
+    def choose(
+        self, items: Sequence, progress: bool = False
+    ) -> list[tuple[str, float]]:
         """The most probable class of each item, and its probability."""
         rows = self.logits(self.encode(items), progress)
         best = [row.softmax(-1).max(-1) for row in rows]
@@ -353,7 +355,7 @@ class TextClassifier(Classifier):
         ]
 
 
-# --- scores -------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------
 
 
 def scope_scores(

@@ -1,7 +1,7 @@
 """Relations of two mentions, and facts from raw text. Taught in lesson 08.
 
 The tagger of lesson 06 finds the names; every pair that may be related is marked and
-given to a classifier: `RelationClassifier`, then `candidates`, `extract`, `evaluate`.
+given to a classifier: `RelationClassifier`; then `pairs`, `extract`, `triple_scores`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def relation_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict:
     }
 
 
-# --- facts from raw text ------------------------------------------------------------
+# --- facts from raw text -------------------------------------------------------------
 
 
 def candidates(
@@ -162,7 +162,8 @@ def candidates(
     for head, tail in permutations(entities, 2):
         near, far = sorted(bisect_right(starts, e["start"]) - 1 for e in (head, tail))
         if far - near <= REACH and _possible(head, tail, schema):
-            start, end = extents[near][0], extents[far][1]
+            start = extents[near][0]
+            end = max(extents[far][1], head["end"], tail["end"])
             one, other = ((e["start"] - start, e["end"] - start) for e in (head, tail))
             label = labels.get((head.get("id"), tail.get("id")), NO_RELATION)
             pair = MarkedPair(text[start:end], one, other, label)
@@ -217,14 +218,14 @@ def extract(
     for (result, head, tail, _), row in zip(asked, rows, strict=True):
         allowed = {NO_RELATION, *_possible(head, tail, schema)}
         chances = {n: float(p) for n, p in zip(names, row, strict=True) if n in allowed}
-        kind = max(chances, key=chances.__getitem__)
+        kind = max(chances, key=chances.__getitem__, default=NO_RELATION)
         if kind != NO_RELATION:
             triple = {"type": kind, "head": head, "tail": tail}
             result["relations"].append(triple | {"probability": chances[kind]})
     return found
 
 
-def evaluate(documents: Sequence[Document], results: Sequence[dict]) -> dict:
+def triple_scores(documents: Sequence[Document], results: Sequence[dict]) -> dict:
     """Score triples strictly: relation, both spans and both types must be right.
 
     Args:

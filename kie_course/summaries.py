@@ -56,18 +56,26 @@ def text_rank(similarity: np.ndarray, damping: float = 0.85) -> np.ndarray:
 
 
 def summarise(
-    text: str, score: Callable[[list[str]], np.ndarray], k: int = 3
+    text: str, score: Callable[[list[str]], np.ndarray], words: int = 50
 ) -> list[tuple[int, int]]:
-    """The `k` best sentences of a text, in its order, as `(start, end)` characters.
+    """The best sentences that fit, in the order of the text, by their characters.
+
+    The length is given in words: of a number of sentences the longest would be best.
 
     Args:
         text: of any length; cut into sentences as the corpus is.
         score: gives each sentence a number, such as `lead`.
-        k: sentences to keep.
+        words: that the summary may hold; the best sentence is kept in any case.
+
+    Returns:
+        `(start, end)` of each sentence.
     """
     extents = data.sentences(text)
-    if not extents:
-        return []
-    scores = score([text[start:end] for start, end in extents])
-    chosen = np.argsort(-scores, kind="stable")[:k]
-    return [extents[i] for i in sorted(chosen)]
+    sentences = [text[start:end] for start, end in extents]
+    chosen, used = [], 0
+    for i in np.argsort(-score(sentences), kind="stable") if sentences else ():
+        size = len(sentences[i].split())
+        if not chosen or used + size <= words:
+            chosen.append(extents[i])
+            used += size
+    return sorted(chosen)

@@ -309,7 +309,7 @@ def gold_results(documents):
 def test_triples_are_scored_strictly():
     documents = [d for d in data.load_documents() if len(d.relations) > 2][:5]
     results = gold_results(documents)
-    assert relations.evaluate(documents, results)["f1"] == 1
+    assert relations.triple_scores(documents, results)["f1"] == 1
     count = sum(len(d.relations) for d in documents)
     triple = results[0]["relations"][0]
     for spoilt in (
@@ -319,10 +319,10 @@ def test_triples_are_scored_strictly():
         triple | {"tail": triple["tail"] | {"end": triple["tail"]["end"] + 1}},
     ):
         results[0]["relations"][0] = spoilt
-        found = relations.evaluate(documents, results)
+        found = relations.triple_scores(documents, results)
         assert found["precision"] == found["recall"] == (count - 1) / count
     results[0]["relations"][0] = triple
     results[0]["relations"] *= 2  # said twice is said once
-    assert relations.evaluate(documents, results)["f1"] == 1
+    assert relations.triple_scores(documents, results)["f1"] == 1
     silent = [{**r, "relations": []} for r in results]
-    assert set(relations.evaluate(documents, silent).values()) == {0.0}
+    assert set(relations.triple_scores(documents, silent).values()) == {0.0}

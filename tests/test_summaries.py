@@ -59,13 +59,19 @@ def test_centroid_prefers_what_lies_in_the_middle():
 
 
 def test_lead_is_the_first_sentences():
-    chosen = summaries.summarise(TEXT, summaries.lead, k=2)
+    chosen = summaries.summarise(TEXT, summaries.lead, words=7)
     assert [TEXT[a:b] for a, b in chosen] == ["One bell rang.", "Two bells rang again!"]
 
 
-def test_best_sentences_stand_in_the_order_of_the_text():
-    chosen = summaries.summarise(TEXT, lambda texts: np.array([0, 2, 3, 1]), k=2)
-    assert [TEXT[a:b][:3] for a, b in chosen] == ["Two", "Did"]
+def test_best_sentences_that_fit_stand_in_the_order_of_the_text():
+    def kept(words: int) -> list[str]:
+        chosen = summaries.summarise(TEXT, lambda texts: np.array([0, 1, 3, 2]), words)
+        return [TEXT[a:b].split()[0] for a, b in chosen]
+
+    assert kept(9) == ["Did", "Nobody"]
+    assert kept(12) == ["One", "Did", "Nobody"]  # the second has four words, not three
+    assert kept(13) == ["Two", "Did", "Nobody"]
+    assert kept(0) == ["Did"]
 
 
 def test_short_text_is_its_own_summary_and_nothing_has_none():

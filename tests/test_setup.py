@@ -178,7 +178,7 @@ def test_import_is_light(module):
 
 LAYERS = (
     *("data", "models", "attention", "bert", "training", "plots", "notebooks"),
-    *("ner", "retrieval", "heads"),
+    *("ner", "retrieval", "heads", "relations", "answers", "summaries"),
 )
 
 

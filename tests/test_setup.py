@@ -181,7 +181,8 @@ LAYERS = (
     "notebooks",
     *("ner", "ner_report"),
     *("ranking", "encoder", "index", "retrieval", "rerank", "systems"),
-    *("retrieval_report", "heads"),
+    "retrieval_report",
+    *("heads", "relations", "answers", "summaries"),
 )
 
 

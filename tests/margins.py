@@ -102,6 +102,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
     "05": [
         ("wordpiece/shortest piece first", "wordpiece/lower() on the whole text", 500),
         ("bug/places begin at 1", "bug/query and key swapped", 0.4),
+        ("nearest/eps 1e-5", "nearest/places begin at 1", 0.15),
         ("heads/before_max", "heads/before_even", 0.8),
         ("heads/[CLS]_median", "heads/[CLS]_even", 0.15),
         ("heads/spread_max", "heads/spread_median", 5.0),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kie_course import BadInput, data
 from kie_course.annotation import agreement
-from kie_course.data import SPLITS, Document, home
+from kie_course.data import OUT_OF_SCOPE, SPLITS, Document, home
 
 TYPES = ("PER", "ORG", "LOC", "DATE", "MONEY", "PRODUCT")
 KINDS = ("news", "filing", "people", "city", "help")
@@ -48,7 +48,6 @@ INTENTS = (
     *("ticket_refund", "delay_compensation", "lost_property"),
     *("seat_reservation", "season_pass", "travel_with_bike"),
 )
-OUT_OF_SCOPE = "out_of_scope"
 SEVERITIES = ("none", "mild", "severe")
 # Near-duplicates share more than a tenth of the shorter one's runs of eight words.
 SHINGLE, SHARED = 8, 0.1

@@ -16,6 +16,8 @@ from pathlib import Path
 from kie_course import BadInput
 
 SPLITS = ("train", "dev", "test")
+OUT_OF_SCOPE = "out_of_scope"  # the label of a text that no class covers
+NO_RELATION = "Other"  # the label of a pair that no relation joins (SemEval's name)
 
 # A word: a number with its separators and unit, a run of letters with an inner
 # apostrophe, a possessive 's of its own, or any other single visible character.
@@ -64,6 +66,19 @@ class Message:
     intent: str
     severity: str
     split: str
+
+
+@dataclass(frozen=True)
+class MarkedPair:
+    """Two mentions in a text, as `(start, end)` characters, and their relation.
+
+    The head need not stand first; no relation is `NO_RELATION`.
+    """
+
+    text: str
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    label: str = NO_RELATION
 
 
 @dataclass(frozen=True)
@@ -520,3 +535,71 @@ def read_squad(path: str | Path) -> list[dict]:
                     f"stand at character {start} of its context"
                 )
     return questions
+
+
+def read_clinc(path: str | Path) -> dict[str, list[tuple[str, str]]]:
+    """Read CLINC150's JSON as `{"train" | "dev" | "test": [(text, intent), …]}`.
+
+    The lists `val` and `oos_…` of the file join their splits, the latter labelled
+    `OUT_OF_SCOPE`. Larson et al. (2019).
+
+    Raises:
+        BadInput: no such JSON, a list that is missing or empty, an empty text.
+    """
+    try:
+        lists = json.loads("\n".join(line for _, line in read_lines(path)))
+        splits = {
+            split: [(text, intent) for text, intent in lists[own]]
+            + [(text, OUT_OF_SCOPE) for text, _ in lists[f"oos_{own}"]]
+            for split, own in zip(SPLITS, ("train", "val", "test"), strict=True)
+        }
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: not CLINC150's JSON ({error!r})") from error
+    for split, pairs in splits.items():
+        if not pairs:
+            raise BadInput(f"{path}: the list for {split} is empty")
+        if not all(isinstance(text, str) and text.strip() for text, _ in pairs):
+            raise BadInput(f"{path}: a text for {split} is empty, or no text in quotes")
+    return splits
+
+
+MARKED = re.compile(r'\d+\t"?(.*)<e1>(.+)</e1>(.*)<e2>(.+)</e2>(.*?)"?\s*')
+SEMEVAL_LABEL = re.compile(rf"{NO_RELATION}|[\w-]+\((e1,e2|e2,e1)\)")
+
+
+def read_semeval(path: str | Path) -> list[MarkedPair]:
+    """Read the relations of SemEval-2010 task 8; head is `e1`, tail is `e2`.
+
+    A label names the direction, as in `Cause-Effect(e2,e1)`; comments are skipped.
+    Hendrickx et al. (2010).
+
+    Raises:
+        BadInput: a line that is no marked sentence, a sentence without its label, none.
+    """
+    pairs, parts, number = [], None, 0
+    for number, line in read_lines(path):
+        if parts is not None:
+            if not SEMEVAL_LABEL.fullmatch(line.strip()):
+                raise BadInput(
+                    f"{path}:{number}: {line.strip()!r} is no label; write "
+                    "Other, or a relation such as Cause-Effect(e1,e2)"
+                )
+            before, head, between, tail, _ = parts
+            start = len(before) + len(head) + len(between)
+            text, first = "".join(parts), (len(before), len(before) + len(head))
+            pairs.append(
+                MarkedPair(text, first, (start, start + len(tail)), line.strip())
+            )
+            parts = None
+        elif line.strip() and not line.startswith("Comment"):
+            if not (match := MARKED.fullmatch(line)):
+                raise BadInput(
+                    f"{path}:{number}: write a number, a tab, and the sentence with "
+                    "<e1>…</e1> before <e2>…</e2>"
+                )
+            parts = match.groups()
+    if parts is not None:
+        raise BadInput(f"{path}:{number}: this sentence's label is missing")
+    if not pairs:
+        raise BadInput(f"{path}: no sentence in this file")
+    return pairs

@@ -739,6 +739,87 @@ def test_bad_squad_file_is_named(tmp_path, text, message):
         data.read_squad(path)
 
 
+CLINC = {
+    split: [[f"text {split}", "oos" if "oos" in split else "greeting"]]
+    for part in ("train", "val", "test")
+    for split in (part, f"oos_{part}")
+}
+
+
+def test_small_clinc_file_is_read(tmp_path):
+    path = tmp_path / "clinc.json"
+    path.write_text(json.dumps(CLINC))
+    assert data.read_clinc(path) == {
+        split: [(f"text {own}", "greeting"), (f"text oos_{own}", data.OUT_OF_SCOPE)]
+        for split, own in (("train", "train"), ("dev", "val"), ("test", "test"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"val": [["a"]]}, ": not CLINC150's JSON"),
+        ({"val": 3}, ": not CLINC150's JSON"),
+        ({"val": [], "oos_val": []}, ": the list for dev is empty"),
+        ({"test": [[" ", "greeting"]]}, ": a text for test is empty"),
+        ({"test": [[3, "greeting"]]}, ": a text for test is empty, or no text"),
+    ],
+)
+def test_bad_clinc_file_is_named(tmp_path, change, message):
+    path = tmp_path / "clinc.json"
+    path.write_text(json.dumps(CLINC | change))
+    with pytest.raises(BadInput, match=f"{re.escape(str(path))}{message}"):
+        data.read_clinc(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"train": []}'])
+def test_what_is_no_clinc_file_is_an_error(tmp_path, text):
+    path = tmp_path / "clinc.json"
+    path.write_text(text)
+    with pytest.raises(BadInput, match="not CLINC150's JSON"):
+        data.read_clinc(path)
+
+
+SEMEVAL = '7\t"The <e1>bell</e1> of the <e2>red tower</e2> rang."\n'
+
+
+def test_small_semeval_file_is_read(tmp_path):
+    path = tmp_path / "semeval.txt"
+    other = SEMEVAL.replace("7", "8")
+    path.write_bytes(
+        f"{SEMEVAL}Component-Whole(e1,e2)\r\nComment: a part\r\n\r\n"
+        f"{other}Other\n".encode()
+    )
+    first, second = data.read_semeval(path)
+    assert first.text == second.text == "The bell of the red tower rang."
+    assert [first.text[a:b] for a, b in (first.head, first.tail)] == [
+        "bell",
+        "red tower",
+    ]
+    assert first.label == "Component-Whole(e1,e2)"
+    assert second.label == data.NO_RELATION
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ": the file is empty"),
+        ("Comment: nothing\n", ": no sentence in this file"),
+        (SEMEVAL, ":1: this sentence's label is missing"),
+        (SEMEVAL + "Part-Whole\n", ":2: 'Part-Whole' is no label"),
+        (SEMEVAL + "\nOther\n", ":2: '' is no label"),
+        (SEMEVAL + "Other\n\nOther\n", ":4: write a number, a tab"),
+        ('1\t"A <e1>bell</e1> and a tower."\nOther\n', ":1: .*<e2>"),
+        ('1\t"A <e1></e1> and a <e2>b</e2>."\nOther\n', ":1: .*<e1>"),
+    ],
+)
+def test_bad_semeval_file_is_named(tmp_path, text, message):
+    path = tmp_path / "semeval.txt"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=f"{re.escape(str(path))}{message}"):
+        data.read_semeval(path)
+
+
 # ------------------------------------------------------------------- public collections
 
 
@@ -797,3 +878,34 @@ def test_public_intent_files_are_read_whole(kie_data, name, count):
     pairs = data.read_labelled_csv(path)
     assert len(pairs) == count
     assert len({label for _, label in pairs}) == 77
+
+
+@pytest.mark.parametrize(
+    ("split", "inside", "outside"),
+    [("train", 15_000, 100), ("dev", 3_000, 100), ("test", 4_500, 1_000)],
+)
+def test_public_clinc_file_is_read_whole(kie_data, split, inside, outside):
+    pairs = data.read_clinc(kie_data / "intent" / "clinc150" / "data_full.json")[split]
+    labels = [label for _, label in pairs]
+    assert labels.count(data.OUT_OF_SCOPE) == outside
+    assert len(labels) == inside + outside
+    assert len(set(labels)) == 151
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "other"),
+    [("TRAIN_FILE.TXT", 8_000, 1_410), ("TEST_FILE_FULL.TXT", 2_717, 454)],
+)
+def test_public_relation_files_are_read_whole(kie_data, name, count, other):
+    path = kie_data / "relation" / "semeval2010-task8" / name
+    pairs = data.read_semeval(path)
+    assert len(pairs) == count
+    assert sum(pair.label == data.NO_RELATION for pair in pairs) == other
+    assert len({pair.label for pair in pairs}) == 19
+    raw = path.read_text("utf-8")
+    for pair in pairs:
+        (a, b), (c, d) = pair.head, pair.tail
+        text = pair.text
+        assert (
+            f"{text[:a]}<e1>{text[a:b]}</e1>{text[b:c]}<e2>{text[c:d]}</e2>{text[d:]}"
+        ) in raw

@@ -37,11 +37,9 @@ def scores(query: Tensor, key: Tensor, score: str = "scaled_dot") -> Tensor:
     if score == "scaled_dot":
         return dot / math.sqrt(query.shape[-1])
     if score == "gaussian":
-        lengths = (
-            query.square().sum(-1)[..., :, None],
-            key.square().sum(-1)[..., None, :],
-        )
-        return dot - (lengths[0] + lengths[1]) / 2
+        own = query.square().sum(-1)[..., :, None]
+        other = key.square().sum(-1)[..., None, :]
+        return dot - (own + other) / 2
     raise ValueError(f"score {score!r} is not one of {', '.join(SCORES)}")
 
 

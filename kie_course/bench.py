@@ -22,13 +22,15 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from kie_course import SEED, BadInput, data, models, ner, retrieval, training
+from kie_course import SEED, BadInput, data, index, models, ner, retrieval, training
 from kie_course.bert import Bert
 from kie_course.data import Beir, Sentence
 
 ROUNDS = 3
 SENTENCES = 1500
 """Of the course's corpus, to train on: enough for steady ratios, in half an hour."""
+COMPRESSED = ("SQfp16", "SQ8", "SQ4", "PQ48")
+"""Kinds of compressed index, see `index.compress`."""
 ARTICLE_WIDTH = 128
 """Word pieces to which the article pads every sentence."""
 
@@ -43,6 +45,7 @@ def run(parts: list[str] | None = None) -> dict:
         "training": training_speed,
         "intents": intents,
         "encoder": encoder_speed,
+        "index": index_sizes,
     }
     if unknown := set(parts or ()) - set(known):
         raise BadInput(f"no benchmark {unknown.pop()!r}; there is: {', '.join(known)}")
@@ -282,6 +285,40 @@ def encoder_speed() -> dict:
     return figures
 
 
+# --- an index, exact and compressed ---------------------------------------------------
+
+
+def index_sizes() -> dict:
+    """SciFact's abstracts in an exact index and in compressed ones."""
+    folder = os.environ.get("KIE_DATA_DIR")
+    if not folder:
+        return {"skipped": "KIE_DATA_DIR is not set: it names the folder of scifact"}
+    collection = data.read_beir(Path(folder) / "retrieval" / "scifact")
+    queries = [collection.queries[query] for query in collection.judgements["test"]]
+    return compressed(retrieval.load(), collection.documents, queries)
+
+
+def compressed(
+    model: retrieval.BiEncoder, documents: Mapping[str, str], queries: list[str]
+) -> dict[str, dict[str, float]]:
+    """Bytes of every kind of index, its recall@10 of the exact best, and its speed."""
+    exact = index.build_index(model, documents)
+    vectors = model.encode(queries)
+    kinds = {"exact": exact}
+    kinds |= {kind: index.compress(exact, kind) for kind in COMPRESSED}
+    figures = {}
+    for kind, other in kinds.items():
+        start = time.perf_counter()
+        index.nearest(other, vectors, 10)
+        milliseconds = 1000 * (time.perf_counter() - start) / len(queries)
+        figures[kind] = {
+            "bytes": index.size(other),
+            "recall@10": index.agreement(exact, other, vectors),
+            "ms_per_query": milliseconds,
+        }
+    return figures
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -300,4 +337,12 @@ def table(figures: dict) -> str:
         lines.append(
             f"{'own encoder, ' + name:32} {row['speed']:6.2f}x Transformers with SDPA"
         )
+    for name, row in figures.get("index", {}).items():
+        shown = row
+        if name != "skipped":
+            shown = (
+                f"{row['bytes'] / 1e6:8.2f} MB recall@10 {row['recall@10']:.3f} "
+                f"{row['ms_per_query']:.2f} ms a query"
+            )
+        lines.append(f"{'index ' + name:32} {shown}")
     return "\n".join(lines)

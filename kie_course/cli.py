@@ -18,9 +18,10 @@ from typing import Any
 
 from kie_course import SEED, BadInput, __version__, data, models
 
-# What help says; a test compares both with the recipes, which import torch.
+# What help says; a test compares them with the recipes, which import torch.
 NER_DEFAULTS = {"epochs": 3, "learning_rate": 2e-4, "batch_size": 16}
 RETRIEVAL_DEFAULTS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 32}
+RERANK_DEFAULTS = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,17 +142,13 @@ TYPES = _option(
     "--types A,B", "only these types of name; the others become O (default: all)"
 )
 TAGGER = _option("--model DIR", "folder that ner train wrote", required=True, type=str)
-COLLECTION = _option(
-    "--data DIR",
-    "BEIR folder: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv",
-    required=True,
+COLLECTION_TEXT = "BEIR folder: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv"
+COLLECTION = _option("--data DIR", COLLECTION_TEXT, required=True)
+SYSTEM_TEXT = (
+    "bm25, tfidf, pretrained (the encoder untouched), a folder that retrieval train or "
+    "train-reranker wrote, or hybrid:FOLDER (bm25 and that model together)"
 )
-SYSTEM = _option(
-    "--model M",
-    "bm25, tfidf, pretrained (the encoder untouched), a folder that retrieval train "
-    "wrote, or hybrid:FOLDER (bm25 and that model together)",
-    required=True,
-)
+SYSTEM = _option("--model M", SYSTEM_TEXT, required=True)
 LESSONS = _option(
     "lessons NN", "number of a lesson, such as 06 (default: all lessons)", nargs="*"
 )
@@ -302,6 +299,14 @@ def _add_retrieval(commands) -> None:
     options = (COLLECTION, *_recipe(RETRIEVAL_DEFAULTS))
     _command(commands, "train", _later("retrieval_train"), text, *options)
 
+    text = "teach a model to put in order what a first stage finds"
+    first = "the first stage, whose best documents are read again: bm25, tfidf, "
+    first += "pretrained, a folder that retrieval train wrote, or hybrid:FOLDER"
+    first = _option("--first M", first, required=True)
+    options = (COLLECTION, first, *_recipe(RERANK_DEFAULTS))
+    command = _later("retrieval_train_reranker")
+    _command(commands, "train-reranker", command, text, *options)
+
     text = "score a way of searching on judged questions"
     split = _option(
         "--split S",
@@ -310,14 +315,31 @@ def _add_retrieval(commands) -> None:
         default="test",
     )
     rival = "a second system: print the difference with its 95 %% interval "
-    rival = _option("--against M", rival + "(default: none)")
-    options = (COLLECTION, split, SYSTEM, rival, JSON, *COMPUTE)
+    rival = _option("--against M", rival + "(default: none; with --report bm25)")
+    page = "a new or empty folder for a page, index.html: every question won, lost or "
+    page += "tied against the second system; an older page is replaced "
+    page = _option("--report DIR", page + "(default: no page)")
+    options = (COLLECTION, split, SYSTEM, rival, page, JSON, *COMPUTE)
     _command(commands, "eval", _later("retrieval_eval"), text, *options)
 
-    text = "search a collection for a question"
+    text = "encode documents once and for all, or add those that an index lacks"
+    documents = _option("--data DIR", "folder with corpus.jsonl", required=True)
+    encoder = "pretrained (the encoder untouched), or a folder that retrieval train "
+    encoder = _option("--model M", encoder + "wrote", required=True)
+    out = "folder for the index; what one holds stays, and an interrupted run goes on"
+    out = _option("--out DIR", out, required=True)
+    options = (documents, encoder, out, JSON, *COMPUTE)
+    _command(commands, "index", _later("retrieval_index"), text, *options)
+
+    text = "search a collection, or an index of it, for a question"
+    where = _one_of(
+        _option("--data DIR", COLLECTION_TEXT + " (default: --index)"),
+        _option("--index DIR", "folder that retrieval index wrote (default: --data)"),
+    )
+    system = _option("--model M", SYSTEM_TEXT + " (default: what made the index)")
     question = _option("question", "what to search for, in quotes")
     hits = _option("-k N", "hits to print (default: 10)", default=10)
-    options = (COLLECTION, SYSTEM, question, hits, JSON, *COMPUTE)
+    options = (where, system, question, hits, JSON, *COMPUTE)
     _command(commands, "search", _later("retrieval_search"), text, *options)
 
 

@@ -61,7 +61,7 @@ def _check_model(arguments: argparse.Namespace) -> None:
 
 def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
     chosen = _chosen(arguments, ("model", *SETTINGS))
-    chosen["types"] = getattr(arguments, "types", None)
+    chosen |= {name: getattr(arguments, name, None) for name in ("types", "first")}
     runs.claim(arguments.out, chosen, files, arguments.overwrite)
 
 
@@ -336,14 +336,14 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
     runs.check_out(arguments.out, arguments.overwrite)
     collection = data.read_beir(arguments.data)
     usable = _usable(arguments.data, collection)
-    _check_model(arguments)
 
     from kie_course import retrieval
 
+    # Once now, so that nothing is cleared for a model that is not there.
+    retrieval.load(arguments.model, arguments.device, arguments.bf16)
     paths = _files(arguments.data, usable)
     _claim(arguments, paths)
-    files = {path.relative_to(arguments.data).as_posix(): path for path in paths}
-    files = _files_read(files)
+    files = _files_read(_named(arguments.data, paths))
     encoder = retrieval.train(
         usable,
         model=arguments.model,
@@ -358,7 +358,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
         "settings": {
             **_looped(encoder, arguments),
             **_describe(collection, "train"),
-            "documents_cut": _documents_cut(encoder, collection),
+            **_longer_than_model(encoder, collection, "train"),
             "files": files,
         },
     }
@@ -366,6 +366,60 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
     runs.finish(arguments.out, encoder.save, report)
     rows = {"untouched, dev": report["before"], "tuned, dev": report["metrics"]}
     return show(report, arguments.json, _retrieval_table(rows))
+
+
+def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
+    """Teach a model to re-rank what a first stage finds, and write it."""
+    start = time.perf_counter()
+    runs.check_out(arguments.out, arguments.overwrite)
+    collection = data.read_beir(arguments.data)
+    usable = _usable(arguments.data, collection)
+    _check_model(arguments)
+
+    from kie_course import rerank
+
+    rerank.check_size(usable, usable.judgements["train"])
+    first = _rank_system(arguments, arguments.first, collection)
+    paths = _files(arguments.data, usable)
+    _claim(arguments, paths)
+    files = _files_read(_named(arguments.data, paths))
+    cross = rerank.train(
+        usable,
+        first,
+        _lasting(arguments.first),
+        model=arguments.model,
+        settings=_settings(arguments),
+        folder=arguments.out,
+    )
+    report = {
+        "metrics": cross.report["metrics"],
+        "before": cross.report["before"],
+        "loss": _ends(cross.history.loss),
+        "seconds": _seconds(start),
+        "settings": {
+            **_looped(cross, arguments),
+            **_describe(collection, "train"),
+            "files": files,
+        },
+    }
+    cross.report = report
+    runs.finish(arguments.out, cross.save, report)
+    rows = {"first stage, dev": report["before"], "re-ranked, dev": report["metrics"]}
+    lines = [f"loss from {report['loss'][0]:.3f} to {report['loss'][1]:.3f}"]
+    return show(report, arguments.json, "\n".join([_retrieval_table(rows), *lines]))
+
+
+def _lasting(system: str) -> str:
+    """A system's name that holds in any working directory."""
+    kind, colon, name = system.rpartition(":")
+    return kind + colon + (str(Path(name).absolute()) if Path(name).is_dir() else name)
+
+
+def _ends(loss: Sequence[tuple[int, float]]) -> list[float]:
+    """The mean loss of the first and of the last tenth of the steps: does it move?"""
+    tenth = max(1, len(loss) // 10)
+    parts = ([value for _, value in part] for part in (loss[:tenth], loss[-tenth:]))
+    return [sum(values) / len(values) for values in parts]
 
 
 def _usable(folder: Path, collection: Beir) -> Beir:
@@ -384,6 +438,11 @@ def _files(folder: Path, collection: Beir) -> list[Path]:
     splits = [s for s in ("train", "dev") if s in collection.judgements]
     qrels = [folder / "qrels" / f"{split}.tsv" for split in splits]
     return [folder / "corpus.jsonl", folder / "queries.jsonl", *qrels]
+
+
+def _named(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names below a folder."""
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _on_dev(arguments, collection: Beir, encoder: Any, step: int) -> dict[str, float]:
@@ -421,53 +480,81 @@ def _describe(collection: Beir, split: str) -> dict:
     }
 
 
-def _documents_cut(encoder: Any, collection: Beir) -> int:
-    """Documents of which the model reads the beginning only."""
-    texts, limit = list(collection.documents.values()), encoder.limit
-    rows = encoder.tokenizer(texts, truncation=True, max_length=limit + 1)["input_ids"]
-    return sum(len(row) > limit for row in rows)
+def _longer_than_model(encoder: Any, collection: Beir, split: str) -> dict[str, int]:
+    """Count the documents read in windows, and the queries read in part."""
+    queries = [collection.queries[query] for query in collection.judgements[split]]
+    windows = encoder.passages(list(collection.documents.values()))
+    return {
+        "documents_longer_than_model": sum(len(row) > 1 for row in windows),
+        "passages": sum(map(len, windows)),
+        "queries_cut": sum(len(row) > 1 for row in encoder.passages(queries)),
+    }
 
 
 def _encoder_of(ranker: Any) -> Any:
     """The bi-encoder inside a ranker, if it has one."""
+    ranker = getattr(ranker, "first", ranker)
     parts = getattr(ranker, "rankers", (ranker,))
     return next((part.model for part in parts if hasattr(part, "model")), None)
 
 
 def _rank_system(arguments: argparse.Namespace, system: str, collection: Beir) -> Any:
-    from kie_course import retrieval
+    from kie_course import systems
 
-    return retrieval.ranker(
+    return systems.ranker(
         system, collection.documents, arguments.device, arguments.bf16, progress=True
     )
 
 
 def retrieval_eval(arguments: argparse.Namespace) -> int:
-    """Score a way of searching, or two and their difference."""
+    """Score a way of searching, or two and their difference, with a page if asked."""
     start = time.perf_counter()
+    if arguments.report:
+        runs.check_page_folder(arguments.report)
     collection, split = data.read_beir(arguments.data), arguments.split
     _check_split(arguments.data, collection, split)
 
     from kie_course import retrieval
+    from kie_course.ranking import Remembered
 
-    ranker = _rank_system(arguments, arguments.model, collection)
-    rival = None
-    if arguments.against is not None:
-        rival = _rank_system(arguments, arguments.against, collection)
-    values = retrieval.evaluate(ranker, collection, split)
-    report = {"metrics": retrieval.mean(values)}
-    rows = {arguments.model: report["metrics"]}
-    if rival:
-        others = retrieval.evaluate(rival, collection, split)
-        report["against"] = _compare(arguments.against, values, others)
-        rows |= {arguments.against: report["against"]["metrics"]}
-    encoder = _encoder_of(ranker)
-    settings = _used(arguments, encoder) | _describe(collection, split)
-    if encoder:
-        settings["documents_cut"] = _documents_cut(encoder, collection)
+    against = arguments.against or (arguments.report and "bm25")
+    names = [arguments.model, against] if against else [arguments.model]
+    rankers = [Remembered(_rank_system(arguments, n, collection)) for n in names]
+    if arguments.report:  # a folder that cannot be is told now, not after the work
+        arguments.report.mkdir(parents=True, exist_ok=True)
+    values = [retrieval.evaluate(ranker, collection, split) for ranker in rankers]
+    means = [retrieval.mean(scores) for scores in values]
+    report = {"metrics": means[0]}
+    if against:
+        report["against"] = _compare(against, *values)
+    settings = _about(arguments, rankers[0].ranker, collection)
     report |= {"seconds": _seconds(start), "settings": settings}
-    table = _retrieval_table(rows) + _interval_lines(report.get("against"))
+    table = _retrieval_table(dict(zip(names, means, strict=True)))
+    table += _interval_lines(report.get("against"))
+    if arguments.report:
+        page = _retrieval_page(names, settings, collection, rankers, values)
+        report["report"] = str(runs.write_page(arguments.report, page))
+        table += f"\nreport: {report['report']}"
     return show(report, arguments.json, table)
+
+
+def _about(arguments: argparse.Namespace, ranker: Any, collection: Beir) -> dict:
+    """What a report says of a system and of what it searched."""
+    encoder = _encoder_of(ranker)
+    settings = _used(arguments, getattr(ranker, "cross", encoder))
+    settings |= _describe(collection, arguments.split)
+    if encoder:
+        settings |= _longer_than_model(encoder, collection, arguments.split)
+    return settings
+
+
+def _retrieval_page(names, settings, collection, rankers, values) -> str:
+    from kie_course import retrieval_report
+
+    split = settings["split"]
+    facts = {name.replace("_", " "): value for name, value in settings.items()}
+    rankings = [retrieval_report.ranked(r, collection, split) for r in rankers]
+    return retrieval_report.page(names, facts, collection, split, values, rankings)
 
 
 def _compare(system: str, values: Mapping, others: Mapping) -> dict:
@@ -508,18 +595,66 @@ def _retrieval_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def retrieval_index(arguments: argparse.Namespace) -> int:
+    """Write an index of a collection, or add to one what it lacks."""
+    start = time.perf_counter()
+    corpus = arguments.data / "corpus.jsonl"
+    for _ in data.read_documents(corpus):  # a fault is told before anything is written
+        pass
+
+    from kie_course import encoder, index
+
+    model = encoder.named(arguments.model, arguments.device, arguments.bf16)
+    added = index.extend(
+        arguments.out,
+        model,
+        arguments.model,
+        lambda: data.read_documents(corpus),
+        progress=True,
+    )
+    stored = index.open_index(arguments.out, model)
+    report = {
+        "documents": len(stored.ids),
+        "added": added,
+        "passages": len(stored.owners),
+        "bytes": sum(f.stat().st_size for f in arguments.out.rglob("*") if f.is_file()),
+        "seconds": _seconds(start),
+        "settings": _used(arguments, model),
+    }
+    counted = ("documents", "added", "passages", "bytes")
+    table = "\n".join(f"{name:10} {report[name]:12,}" for name in counted)
+    return show(report, arguments.json, table)
+
+
 def retrieval_search(arguments: argparse.Namespace) -> int:
-    """Search a collection for a question, and print the hits."""
+    """Search a collection, or its index, for a question, and print the hits."""
     question = _readable("the question", arguments.question)
-    collection = data.read_beir(arguments.data)
-    ranker = _rank_system(arguments, arguments.model, collection)
-    found = ranker.rank([question], arguments.k)[0]
+    search = _search_data if arguments.index is None else _search_index
+    found, texts = search(arguments, question)
     results = [
-        {"rank": i, "score": score, "id": key, "text": collection.documents[key]}
+        {"rank": i, "score": score, "id": key, "text": texts[key]}
         for i, (key, score) in enumerate(found, start=1)
     ]
     report = {"question": question, "results": results}
     return show(report, arguments.json, _hits(results))
+
+
+def _search_data(arguments: argparse.Namespace, question: str) -> tuple:
+    if arguments.data is None or arguments.model is None:
+        raise BadInput("say where to search: --index, or both --data and --model")
+    collection = data.read_beir(arguments.data)
+    ranker = _rank_system(arguments, arguments.model, collection)
+    return ranker.rank([question], arguments.k)[0], collection.documents
+
+
+def _search_index(arguments: argparse.Namespace, question: str) -> tuple:
+    from kie_course import encoder, index
+
+    name = arguments.model or index.model_of(arguments.index)
+    model = encoder.named(name, arguments.device, arguments.bf16)
+    stored = index.open_index(arguments.index, model)
+    found = index.search(model, stored, question, arguments.k)
+    return found, index.read_texts(arguments.index, dict(found))
 
 
 def _hits(results: Sequence[Mapping[str, Any]]) -> str:

@@ -112,11 +112,12 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     Raises:
         BadInput: no such file, not UTF-8 (with the line), or nothing in it.
     """
-    path, number = Path(path), 0
+    path, blank = Path(path), True
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
+            blank = blank and raw.isspace()
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -124,7 +125,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                     f"{path}:{number}: not UTF-8 text; convert the file to UTF-8 first"
                 ) from error
             yield number, line.rstrip("\r\n")
-    if number == 0 or path.read_bytes().isspace():
+    if blank:
         raise BadInput(f"{path}: the file is empty")
 
 
@@ -402,8 +403,8 @@ def read_beir(folder: str | Path) -> Beir:
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; name a BEIR folder")
-    documents = _read_texts(folder / "corpus.jsonl")
-    queries = _read_texts(folder / "queries.jsonl")
+    documents = dict(read_documents(folder / "corpus.jsonl"))
+    queries = dict(read_documents(folder / "queries.jsonl"))
     for query, text in queries.items():
         if not text.strip():
             raise BadInput(f"{folder / 'queries.jsonl'}: query {query!r} is empty")
@@ -417,16 +418,23 @@ def read_beir(folder: str | Path) -> Beir:
     return Beir(documents, queries, judgements)
 
 
-def _read_texts(path: Path) -> dict[str, str]:
-    texts: dict[str, str] = {}
+def read_documents(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield `(id, text)` of a BEIR folder's `corpus.jsonl` or `queries.jsonl`.
+
+    The text is title, line break, text, as in `read_beir`.
+
+    Raises:
+        BadInput: a line that is no document, or an id that occurs twice.
+    """
+    seen: set[str] = set()
     for number, item in read_jsonl(path, "_id", "text"):
         wrong = [k for k in ("_id", "text") if not isinstance(item[k], str)]
         if wrong:
             raise BadInput(f"{path}:{number}: {wrong[0]!r} is no text in quotes")
-        if item["_id"] in texts:
+        if item["_id"] in seen:
             raise BadInput(f"{path}:{number}: id {item['_id']!r} occurs twice")
-        texts[item["_id"]] = f"{item.get('title') or ''}\n{item['text']}".strip()
-    return texts
+        seen.add(item["_id"])
+        yield item["_id"], f"{item.get('title') or ''}\n{item['text']}".strip()
 
 
 def _read_qrels(

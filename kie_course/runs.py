@@ -24,6 +24,7 @@ RUN_FILES = (
     REPORT,
     "README.md",
     "retrieval.json",
+    "rerank.json",
     "config.json",
     "model.safetensors",
     "tokenizer.json",

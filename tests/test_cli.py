@@ -31,6 +31,7 @@ from kie_course import (
     exercises,
     models,
     notebooks,
+    rerank,
     retrieval,
     training,
 )
@@ -217,6 +218,9 @@ LEARN = "retrieval train --data shop"
 RANK = "retrieval eval --data shop --model bm25"
 SEARCH = "retrieval search --data shop --model bm25"
 
+RERANK = "retrieval train-reranker --data shop"
+INDEX = "retrieval index --data shop --model finder"
+
 DOCUMENT = '{"_id": "d", "text": "x"}\n'
 QUERY = '{"_id": "q", "text": "x"}\n'
 FINISHED = {"out/config.json": "{}", "out/report.json": '{"settings": {}}'}
@@ -356,6 +360,39 @@ REFUSALS = {
         "out holds",
         {"out/config.json": "{}", "out/report.json": "[]"},
     ),
+    "out no index": (f"{INDEX} --out out", "no index wrote", {"out/notes": "x"}),
+    "index by words": (
+        "retrieval index --data shop --model bm25 --out out",
+        "bm25: no such model folder",
+        {},
+    ),
+    "index of nothing": (
+        f"{INDEX} --out out",
+        "shop/corpus.jsonl: the file is empty",
+        {"shop/corpus.jsonl": ""},
+    ),
+    "index of a bad line": (
+        f"{INDEX} --out out",
+        "corpus.jsonl:2: id 'd'",
+        {"shop/corpus.jsonl": DOCUMENT * 2},
+    ),
+    "no index": ("retrieval search --index shop parcel", "shop holds no index", {}),
+    "search nowhere": ("retrieval search parcel", "--index, or both --data and", {}),
+    "search by nothing": ("retrieval search --data shop parcel", "and --model", {}),
+    "two places": ("retrieval search --data a --index b c", "--index", {}),
+    "no first stage": (f"{RERANK} --out out", "--first", {}),
+    "unknown first stage": (f"{RERANK} --first luck --out out", "luck: no such", {}),
+    "too few documents to re-rank": (
+        f"{RERANK} --first bm25 --out new",
+        "needs 7 documents beside every answer",
+        {
+            "shop/corpus.jsonl": DOCUMENT + DOCUMENT.replace('"d"', '"e"'),
+            "shop/queries.jsonl": QUERY,
+            "shop/qrels/train.tsv": "q\td\t1\n",
+            "shop/qrels/dev.tsv": "q\td\t1\n",
+            "shop/qrels/test.tsv": None,
+        },
+    ),
     # report pages
     "page into a file": (f"{EVAL} test.conll --report out", "is a file", {"out": "x"}),
     "page beside files": (
@@ -372,6 +409,11 @@ REFUSALS = {
         f"{EVAL} test.conll --report tagger",
         "tagger holds files that are no report",
         {},
+    ),
+    "page of search beside files": (
+        f"{RANK} --report out",
+        "out holds files that are no report",
+        {"out/a": "b"},
     ),
     "page below a file": (
         f"{EVAL} test.conll --report test.conll/out",
@@ -566,6 +608,7 @@ def test_every_option_says_what_it_does_and_what_it_takes_by_default():
     [
         (cli.NER_DEFAULTS, training.Settings()),
         (cli.RETRIEVAL_DEFAULTS, retrieval.RECIPE),
+        (cli.RERANK_DEFAULTS, rerank.RECIPE),
     ],
 )
 def test_the_defaults_in_the_help_are_the_recipes(said, recipe):
@@ -1111,14 +1154,16 @@ def test_legal_oddities_of_a_collection_are_counted(desk):
     expected = {
         "documents": 3,
         "empty_documents": 1,
-        "documents_cut": 1,
+        "documents_longer_than_model": 1,
+        "passages": 4,
+        "queries_cut": 0,
         "queries_judged": 2,
         "queries_without_answer": 1,
         "queries_without_judgement": 1,
         "grade_0_judgements": 2,
     }
     assert expected.items() <= result["settings"].items()
-    assert "documents_cut" not in report(*words(RANK))["settings"]
+    assert "passages" not in report(*words(RANK))["settings"]
 
 
 @pytest.mark.parametrize("system", ["bm25", "finder", "hybrid:finder"])
@@ -1134,3 +1179,100 @@ def test_search_prints_the_best_documents_first(system, desk):
 
 def test_a_search_that_finds_nothing_says_so(desk):
     assert done(*words(SEARCH), "zebra").startswith("no document")
+
+
+def test_an_index_is_searched_alone_and_grows(desk):
+    command = ("retrieval", "index", "--data", "shop", "--model", "finder")
+    first = report(*command, "--out", "new/index")
+    assert (first["documents"], first["added"], first["passages"]) == (12, 12, 12)
+    assert first["bytes"] == sum(map(len, tree(Path("new/index")).values()))
+    whole = report(*words("retrieval search --data shop --model finder"), "a parcel")
+    shutil.rmtree("shop/qrels")
+    Path("shop/queries.jsonl").unlink()
+
+    line = json.dumps({"_id": "zebra", "title": "Zebras", "text": "Stripes."}) + "\n"
+    search = ("retrieval", "search", "--index", "new/index")
+    assert report(*search, "a parcel") == whole
+    write(desk, {"shop/corpus.jsonl": line})
+    second = report(*command, "--out", "new/index")
+    assert (second["documents"], second["added"]) == (13, 1)
+    assert "zebra  Zebras" in done(*search, "zebra", "-k", 1)
+    assert done(*search, "--model", "finder", "zebra") == done(*search, "zebra")
+
+
+def test_an_index_by_another_model_is_refused(desk, encoder):
+    done(*words(f"{INDEX} --out out"))
+    before = tree(desk)
+    search = ("retrieval", "search", "--index", "out", "--model", encoder, "parcel")
+    assert f"another model than this one: use {desk / 'finder'}" in refused(*search)
+    grow = ("retrieval", "index", "--data", "shop", "--model", encoder, "--out", "out")
+    assert "another model" in refused(*grow)
+    assert tree(desk) == before
+
+
+def test_a_reranker_is_trained_scored_and_searched_by_its_folder(desk, encoder):
+    command = (
+        "retrieval",
+        "train-reranker",
+        "--data",
+        "shop",
+        "--first",
+        "hybrid:finder",
+    )
+    command += ("--model", encoder, "--epochs", 1, "--out", "judge")
+    trained = report(*command)
+    assert set(trained) == {"metrics", "before", "loss", "seconds", "settings"}
+    stored = json.loads(Path("judge/rerank.json").read_text())
+    assert stored["first"] == f"hybrid:{desk / 'finder'}"
+    card = Path("judge/README.md").read_text()
+    assert "| first | hybrid:finder |" in card
+    assert "| dev, first stage |" in card
+    assert str(desk) not in card
+    assert json.loads(Path("judge/report.json").read_text()) == trained
+    first = report(
+        *words("retrieval eval --data shop --split dev --model hybrid:finder")
+    )
+    assert trained["before"] == first["metrics"]
+    found = report(*words("retrieval eval --data shop --split dev --model judge"))
+    assert found["metrics"] == pytest.approx(trained["metrics"])
+    assert found["settings"]["passages"] == 12
+
+    search = "retrieval search --data shop --model judge -k 12"
+    hits = report(*words(search), "my parcel is lost")["results"]
+    scores = [hit["score"] for hit in hits]
+    assert len(hits) == 12
+    assert scores == sorted(scores, reverse=True)
+    before = tree(desk)
+    for other in (INDEX.replace("finder", "judge"), f"{LEARN} --model judge"):
+        assert "judge is a re-ranker" in refused(*words(f"{other} --out new"))
+    assert tree(desk) == before
+    assert "finished run" in refused(*command)
+
+
+def test_a_reranker_of_bm25_finds_nothing_where_bm25_does(desk, encoder):
+    command = ("retrieval", "train-reranker", "--data", "shop", "--first", "bm25")
+    done(*command, "--model", encoder, "--epochs", 1, "--out", "judge")
+    search = words("retrieval search --data shop --model judge")
+    assert done(*search, "zebra").startswith("no document")
+    assert "About parcel" in done(*search, "parcel")
+    shutil.copytree("judge", "copy")
+    write(desk, {"copy/rerank.json": '{"speed": 3}'})
+    assert "copy/rerank.json is damaged" in refused(
+        *words("retrieval eval --data shop --model copy")
+    )
+
+
+def test_a_page_compares_with_bm25_or_the_rival_and_says_what_the_report_says(desk):
+    result = report(*words("retrieval eval --data shop --model finder --report out"))
+    assert result.pop("report") == "out/index.html"
+    assert result["against"]["system"] == "bm25"
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert "<title>finder against bm25</title>" in page
+    gap = result["against"]["difference"]["ndcg@10"]
+    assert f"<td>{gap['low']:+.3f} to {gap['high']:+.3f}</td>" in page
+    for fact, value in (("documents", 12), ("queries judged", 6), ("split", "test")):
+        assert f'<th scope="row">{fact}</th><td class="text">{value}</td>' in page
+    out = done(*words(f"{RANK} --against tfidf --report out"))
+    assert out.endswith("report: out/index.html\n")
+    assert "bm25 against tfidf" in Path("out/index.html").read_text(encoding="utf-8")
+    assert list(tree(desk / "out")) == ["index.html"]

@@ -5,11 +5,16 @@ import math
 import re
 from types import SimpleNamespace
 
+import bm25s
 import numpy as np
 import pytest
 import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB1, IOB2, Entities
+from sklearn.decomposition import TruncatedSVD
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.pairwise import cosine_similarity as cosine_table
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import (
     cosine_similarity,
@@ -140,6 +145,93 @@ def test_leaked_texts_have_the_words_of_a_training_text():
         forms = [re.findall(r"\w+", text.casefold()) for text in train]
         same = [re.findall(r"\w+", text.casefold()) in forms for text in test]
         assert answer == np.flatnonzero(same).tolist()
+
+
+# --- lesson 01 ------------------------------------------------------------------------
+
+
+def test_smooth_rarity_is_scikit_learns_and_lucenes_is_bm25s():
+    for (documents, form), answer in answers("01.1"):
+        vectorizer = TfidfVectorizer(analyzer=list).fit(documents)
+        if form == "smooth":
+            theirs = dict(
+                zip(vectorizer.get_feature_names_out(), vectorizer.idf_, strict=True)
+            )
+        elif form == "lucene":
+            # b = 0 and k1 = 0: each word that occurs brings its whole idf.
+            index = bm25s.BM25(k1=0.0, b=0.0, method="lucene")
+            index.index(documents, show_progress=False)
+            theirs = {w: index.get_scores([w]).max() for w in answer}
+        else:
+            plain = TfidfVectorizer(analyzer=list, smooth_idf=False).fit(documents)
+            names = plain.get_feature_names_out()
+            theirs = dict(zip(names, plain.idf_ - 1, strict=True))
+        assert theirs == pytest.approx(answer, abs=1e-6)
+
+
+def test_the_stuffed_page_is_the_first_that_bm25s_scores_high_enough():
+    for (rest, mean, k1, b, share), f in answers("01.2"):
+
+        def brought(f, rest=rest, mean=mean, k1=k1, b=b):
+            return f / (f + k1 * (1 - b + b * (rest + f) / mean))
+
+        if f is None:
+            assert brought(10**9) < share
+        else:
+            assert brought(f) >= share - 1e-9
+            assert f == 1 or brought(f - 1) < share
+
+
+def test_the_smallest_rank_is_what_truncated_svd_needs():
+    for (table, share), k in answers("01.3"):
+        whole = (table**2).sum()
+        for rank, enough in ((k, True), (k - 1, False)):
+            if 1 <= rank < min(table.shape):
+                svd = TruncatedSVD(rank, algorithm="arpack", random_state=20).fit(table)
+                near = svd.inverse_transform(svd.transform(table))
+                assert ((near**2).sum() / whole >= share - 1e-8) == enough
+
+
+def test_folded_questions_are_truncated_svds():
+    for (table, question, k), answer in answers("01.4"):
+        if k < min(table.shape):
+            svd = TruncatedSVD(k, algorithm="arpack", random_state=20).fit(table)
+            there = svd.transform(question[None])
+            theirs = cosine_table(svd.transform(table), there)[:, 0]
+            np.testing.assert_allclose(answer, theirs, atol=1e-6)
+
+
+def test_overlap_bins_are_numpys_binned_means():
+    for (questions, articles, scores, edges), answer in answers("01.5"):
+        pairs = zip(questions, articles, strict=True)
+        shares = [len({*q} & {*a}) / max(1, len({*q})) for q, a in pairs]
+        counts, _ = np.histogram(shares, edges)
+        sums, _ = np.histogram(shares, edges, weights=scores)
+        assert [mean is not None for mean in answer] == (counts > 0).tolist()
+        theirs = [s / n for s, n in zip(sums, counts, strict=True) if n]
+        assert [mean for mean in answer if mean is not None] == pytest.approx(theirs)
+
+
+def test_honest_purity_is_leave_one_out_with_the_majority():
+    for (topics, kinds), answer in answers("01.6"):
+        right = 0
+        for i, (topic, kind) in enumerate(zip(topics, kinds, strict=True)):
+            rest = [k for j, k in enumerate(kinds) if topics[j] == topic and j != i]
+            if rest:
+                # scikit-learn, too, settles ties by the order of the classes.
+                majority = DummyClassifier().fit(np.zeros((len(rest), 1)), rest)
+                right += majority.predict([[0]])[0] == kind
+        assert answer == pytest.approx(right / max(1, len(kinds)))
+
+
+def test_weights_of_the_past_are_autograds_slopes():
+    for (forget, enter), answer in answers("01.7"):
+        offer = torch.zeros(len(forget), dtype=torch.float64, requires_grad=True)
+        memory = torch.zeros((), dtype=torch.float64)
+        for f, i, g in zip(forget.tolist(), enter.tolist(), offer, strict=True):
+            memory = f * memory + i * g
+        memory.backward()
+        np.testing.assert_allclose(answer, offer.grad.numpy(), atol=1e-9)
 
 
 # --- lesson 02 ------------------------------------------------------------------------
@@ -373,6 +465,227 @@ def test_reach_is_where_a_gradient_arrives():
             inputs,
         )
         assert answer == (jacobian > 0).tolist()
+
+
+# --- lesson 04b -----------------------------------------------------------------------
+
+
+def test_norm_of_heads_is_torchs_group_norm():
+    from torch.nn.functional import group_norm
+
+    for (states, heads, gain, eps), answer in answers("04b.1"):
+        theirs = group_norm(torch.tensor(states), heads, torch.tensor(gain), eps=eps)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_pre_norm_block_is_built_of_torchs_parts():
+    from torch.nn.functional import layer_norm, linear
+
+    for (states, weights, keys, values), answer in answers("04b.2"):
+        path, width = torch.tensor(states), states.shape[1:]
+        path = path + torch.tensor(weights) @ layer_norm(path, width)
+        fired = linear(layer_norm(path, width), torch.tensor(keys)).relu()
+        theirs = path + linear(fired, torch.tensor(values).T)
+        np.testing.assert_allclose(answer, theirs.numpy(), atol=1e-9)
+
+
+def test_credit_adds_up_to_torchs_feed_forward_net():
+    for (state, keys, bias, values, readout), answer in answers("04b.3"):
+        inner = torch.nn.Linear(*keys.T.shape, dtype=torch.float64)
+        with torch.no_grad():
+            inner.weight.copy_(torch.tensor(keys))
+            inner.bias.copy_(torch.tensor(bias))
+            output = inner(torch.tensor(state)).relu() @ torch.tensor(values)
+        theirs = torch.tensor(readout) @ output
+        np.testing.assert_allclose(np.sum(answer, axis=0), theirs.numpy(), atol=1e-9)
+
+
+def test_packed_inputs_are_transformers_shift_text_by_text():
+    from transformers.models.bart.modeling_bart import shift_tokens_right
+
+    for (labels, start, end), answer in answers("04b.4"):
+        for row, mine in zip(labels.tolist(), answer, strict=True):
+            real = [label for label in row if label != -100]
+            texts, seen = [[]], []
+            for label in real:
+                texts[-1].append(label)
+                if label == end:
+                    texts.append([])
+            for text in filter(None, texts):
+                seen += shift_tokens_right(torch.tensor([text]), end, start)[0].tolist()
+            assert mine == seen + [end] * (len(row) - len(real))
+
+
+def test_mask_of_one_row_is_made_of_torchs_triangles():
+    for (sources, lengths, tokens), answer in answers("04b.5"):
+        for source, length, mask in zip(sources, lengths, answer, strict=True):
+            right = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+            right[:, :source] = True
+            right[length:] = right[:, length:] = False
+            assert mask == right.tolist()
+
+
+def test_nats_per_token_are_torchs_cross_entropy():
+    for (batches,), answer in answers("04b.6"):
+        logits = [torch.tensor(x).flatten(0, 1) for x, _ in batches]
+        labels = [torch.tensor(y).flatten() for _, y in batches]
+        total = sum(
+            cross_entropy(x, y, reduction="sum", ignore_index=-100).item()
+            for x, y in zip(logits, labels, strict=True)
+        )
+        count = sum((y != -100).sum().item() for y in labels)
+        assert answer == pytest.approx(total / max(count, 1), abs=1e-9)
+
+
+def test_merged_halves_have_torchs_logsumexp_and_are_associative():
+    merge = EXERCISES["04b.7"].oracle
+    for (first, second), (log_total, output) in answers("04b.7"):
+        logs = torch.stack([torch.tensor(first[0]), torch.tensor(second[0])])
+        theirs = torch.logsumexp(logs, dim=0)
+        np.testing.assert_allclose(log_total, theirs.numpy(), atol=1e-9)
+        halves = np.stack([first[1], second[1]])
+        shares = (logs - theirs.nan_to_num(neginf=0.0)).exp().numpy()
+        np.testing.assert_allclose(
+            output, (shares[..., None] * halves).sum(axis=0), atol=1e-9
+        )
+        third = np.zeros(len(log_total)), np.full(np.shape(output), 5.0)
+        as_arrays = np.array(log_total), np.array(output)
+        left = merge(as_arrays, third)
+        right = merge(first, tuple(map(np.array, merge(second, third))))
+        for a, b in zip(left, right, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_merged_halves_are_attention_over_all_keys():
+    rng = np.random.default_rng(20)
+    query, key, value = (torch.tensor(rng.normal(size=(n, 4))) for n in (3, 6, 6))
+    halves = []
+    for part in (slice(0, 2), slice(2, 6)):
+        fit = attention.scores(query, key[part])
+        output, _ = attention.attend(query, key[part], value[part])
+        halves.append((torch.logsumexp(fit, dim=1).numpy(), output.numpy()))
+    _, output = EXERCISES["04b.7"].oracle(*halves)
+    theirs = scaled_dot_product_attention(query, key, value)
+    np.testing.assert_allclose(output, theirs.numpy(), atol=1e-12)
+
+
+def test_square_takes_over_where_torch_counts_more_multiplications():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def counted(n, d_model, d_inner, d_key):
+        states, sizes = torch.randn(n, d_model), [d_model] * 2 + [d_key] * 2
+        with FlopCounterMode(display=False) as rest:
+            for size in sizes:
+                states @ torch.randn(d_model, size)
+            (states @ torch.randn(d_model, d_inner)) @ torch.randn(d_inner, d_model)
+        with FlopCounterMode(display=False) as square:
+            states @ states.T @ states
+        return square.get_total_flops(), rest.get_total_flops()
+
+    for (d_model, d_inner, d_key, causal), answer in itertools.islice(
+        answers("04b.8"), 60
+    ):
+        for n, more in ((answer - 1, False), (answer, True)):
+            square, rest = counted(n, d_model, d_inner, d_key)
+            if causal:
+                square = square * (n + 1) // (2 * n)
+            assert (square > rest) is more
+
+
+# --- lesson 05 ------------------------------------------------------------------------
+
+
+def test_pieces_and_places_are_the_tokenizers_librarys():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+
+    for (word, vocabulary), answer in answers("05.1"):
+        numbers = {piece: i for i, piece in enumerate(["[UNK]", *vocabulary])}
+        theirs = Tokenizer(WordPiece(numbers, unk_token="[UNK]")).encode(word)
+        places = [(p, *o) for p, o in zip(theirs.tokens, theirs.offsets, strict=True)]
+        assert answer == places
+
+
+def test_plain_text_is_the_tokenizers_librarys():
+    from tokenizers.normalizers import BertNormalizer
+
+    normalizer = BertNormalizer(handle_chinese_chars=False)
+    for (text,), (stripped, places) in answers("05.2"):
+        assert stripped == normalizer.normalize_str(text)
+        assert places == sorted(places)
+        for c, place in zip(stripped, places, strict=True):
+            assert c in normalizer.normalize_str(text[place])
+
+
+def test_packed_weights_make_pytorchs_layer_compute_what_bert_does():
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 12}
+    config = BertConfig(vocab_size=9, num_hidden_layers=2, **sizes)
+    theirs = BertModel(config, add_pooling_layer=False).double().eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    ours = EXERCISES["05.3"].oracle(arrays, 1)
+    layer = torch.nn.TransformerEncoderLayer(
+        8, 2, 12, activation="gelu", batch_first=True, layer_norm_eps=1e-12
+    ).double()
+    layer.load_state_dict({name: torch.tensor(array) for name, array in ours.items()})
+    with torch.no_grad():
+        states = theirs(torch.arange(6)[None], output_hidden_states=True).hidden_states
+        np.testing.assert_allclose(layer.eval()(states[1]), states[2], atol=1e-9)
+
+
+def test_masked_words_are_as_the_libraries_label_them():
+    for (ids, words, word_dice, piece_dice, *_), (shown, labels) in answers("05.4"):
+        labels, shown = torch.tensor(labels), torch.tensor(shown)
+        scores = torch.zeros(len(ids), 100)
+        asked = cross_entropy(scores, labels, reduction="none") > 0  # skips -100
+        chosen = {w for w in words.tolist() if w >= 0 and word_dice[w] < 0.15}
+        assert asked.tolist() == [w in chosen for w in words.tolist()]
+        assert labels[asked].tolist() == ids[asked.numpy()].tolist()
+        assert shown[~asked].tolist() == ids[~asked.numpy()].tolist()
+        hidden = shown == 3
+        assert hidden.tolist() == (asked.numpy() & (piece_dice < 0.8)).tolist()
+
+
+def test_score_of_the_place_before_is_numpys_masked_mean():
+    for (weights, lengths), answer in answers("05.5"):
+        real = np.arange(weights.shape[1]) < lengths[:, None]
+        pairs = np.eye(weights.shape[1], k=-1, dtype=bool) & real[:, :, None]
+        mean = np.ma.masked_array(weights, ~pairs).mean()
+        assert answer == pytest.approx(0.0 if mean is np.ma.masked else float(mean))
+
+
+def test_tied_loss_is_torchs_cross_entropy():
+    for (states, table, bias, labels, allowed), answer in answers("05.6"):
+        scores = torch.tensor(states @ table.T + bias)
+        scores = scores.masked_fill(~torch.tensor(allowed), -math.inf)
+        target = torch.tensor(labels)
+        theirs = cross_entropy(scores, target, reduction="sum", ignore_index=-100)
+        assert answer == pytest.approx(theirs.item() / max(1, (labels >= 0).sum()))
+
+
+def test_count_of_parameters_is_transformers():
+    from transformers import BertConfig, BertForMaskedLM, BertModel
+
+    for arguments, answer in answers("05.7"):
+        vocabulary, places, d_model, layers, inner, heads, tied_head = arguments
+        config = BertConfig(
+            vocab_size=vocabulary,
+            max_position_embeddings=places,
+            hidden_size=d_model,
+            num_hidden_layers=layers,
+            intermediate_size=inner,
+            num_attention_heads=heads,
+        )
+        with torch.device("meta"):
+            theirs = (
+                BertForMaskedLM(config)
+                if tied_head
+                else BertModel(config, add_pooling_layer=False)
+            )
+        assert answer == theirs.num_parameters()
 
 
 # --- lesson 06 ------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Named entities: alignment, windows, scores, and a small tagger trained for real."""
 
+import collections
 import json
 import random
 from dataclasses import replace
@@ -198,15 +199,73 @@ def test_windows_of_long_sentences_label_every_word_once(tokenizer, sizes, limit
     assert all(any(label != IGNORE for label in window.labels) for window in windows)
 
 
-def test_641_words_get_641_labels(tagger):
+def read_window_by_window(tagger: ner.Tagger, words: list[str]) -> torch.Tensor:
+    """What each window gives if it is read alone, for the words that it labels."""
+    pieces = tagger.tokenizer(words, add_special_tokens=False)["input_ids"]
+    sizes = [max(1, len(ids)) for ids in pieces]
+    windows = ner.cut_windows(sizes, models.max_length(tagger.model) - 2)
+    assert len(windows) > 1
+    rows = [
+        tagger.probabilities([words[start:end]])[0][first - start : last - start]
+        for start, end, first, last in windows
+    ]
+    return torch.cat(rows)
+
+
+def assert_every_word_is_labelled_once(tagger: ner.Tagger, words: list[str]) -> None:
+    (shares,) = tagger.probabilities([words])
+    assert shares.shape == (len(words), len(tagger.labels))
+    torch.testing.assert_close(shares.sum(-1), torch.ones(len(words)))
+    torch.testing.assert_close(shares, read_window_by_window(tagger, words))
+    (labels,) = tagger.tag([words])
+    assert labels == ner.best_labels(shares, tagger.labels)
+    owners = collections.Counter(
+        word
+        for window in ner.encode([words], tagger.tokenizer, 512)
+        for word in ner.first_pieces(window.word_ids)
+    )
+    assert owners == dict.fromkeys(range(len(words)), 1)
+
+
+@pytest.fixture(scope="module")
+def tiny_tagger(tiny_folder) -> ner.Tagger:
+    """Random weights: no two words get the same probabilities."""
+    names = ["O", "B-PER", "I-PER"]
+    torch.manual_seed(1)
+    model = models.load(
+        "AutoModelForTokenClassification", tiny_folder, id2label=dict(enumerate(names))
+    )
+    return ner.Tagger(model, models.load_tokenizer(tiny_folder), bf16=False)
+
+
+@pytest.mark.parametrize("fixture", ["tiny_tagger", "tagger"])
+def test_641_words_get_641_labels(fixture, request):
     words = [w for sentence in small_corpus() for w in sentence.words] * 3
-    (labels,) = tagger.tag([words[:641]])
-    assert len(labels) == 641
-    assert set(labels) <= set(tagger.labels)
-    assert len(ner.encode([words[:641]], tagger.tokenizer, 512)) > 1
+    model = request.getfixturevalue(fixture)
+    assert_every_word_is_labelled_once(model, words[:641])
+
+
+def test_the_long_sentence_of_the_sec_filings_is_labelled_whole(kie_data, tiny_tagger):
+    sentences = data.read_conll(kie_data / "ner" / "sec-filings" / "FIN3.txt")
+    words = max((s.words for s in sentences), key=len)
+    assert len(words) == 641
+    assert_every_word_is_labelled_once(tiny_tagger, words)
 
 
 # ------------------------------------------------------------------------- tagging
+
+
+def test_probabilities_are_the_softmax_at_the_first_piece_of_each_word(tiny_tagger):
+    words = ["Zoë’s", "unaffableness", "in", "Göttingen"]
+    encoded = tiny_tagger.tokenizer(
+        words, is_split_into_words=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        logits = tiny_tagger.model.eval()(**encoded).logits[0]  # (piece, label)
+    first = [encoded.word_to_tokens(i).start for i in range(len(words))]
+    assert len(logits) > len(words) + 2
+    (shares,) = tiny_tagger.probabilities([words])
+    torch.testing.assert_close(shares, logits.softmax(-1)[first])
 
 
 def test_labels_do_not_depend_on_batch_size_or_order(tagger):

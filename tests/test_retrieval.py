@@ -19,7 +19,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tiny import encoder_folder
 from torch.nn.functional import normalize
 
-from kie_course import BadInput, data, models, retrieval, training
+from kie_course import BadInput, data, models, retrieval, systems, training
 from kie_course.data import Beir
 
 CPU = training.Settings(
@@ -317,29 +317,6 @@ def test_a_long_text_is_cut_to_the_models_length(encoder):
     assert encoder.tokenize([]) == []
 
 
-def test_search_finds_what_brute_force_finds(encoder):
-    index = retrieval.build_index(encoder, DOCUMENTS)
-    question = "Where does the cat sleep?"
-    matrix = encoder.encode(list(DOCUMENTS.values()))
-    scores = matrix @ encoder.encode([question])[0]
-    best = [list(DOCUMENTS)[i] for i in np.argsort(-scores)]
-    for k in (1, 3, 5, 50):
-        found = retrieval.search(encoder, index, question, k)
-        assert [document for document, _ in found] == best[:k]
-        np.testing.assert_allclose(
-            [score for _, score in found], sorted(scores, reverse=True)[:k], atol=1e-5
-        )
-    (ranking,) = retrieval.Dense(encoder, DOCUMENTS).rank([question])
-    assert [document for document, _ in ranking] == best  # the empty document too
-
-
-@pytest.mark.parametrize("question", ["", "  ", "\n\t"])
-def test_empty_question_is_an_error(encoder, question):
-    index = retrieval.Index(["d1"], None)
-    with pytest.raises(BadInput, match="question is empty"):
-        retrieval.search(encoder, index, question)
-
-
 # -------------------------------------------------------------------------- fusion
 
 
@@ -383,7 +360,7 @@ def test_hybrid_fuses_deep_rankings_and_cuts_afterwards():
 
 def test_rankers_are_built_by_name(tiny_folder):
     def build(system: str) -> retrieval.Ranker:
-        return retrieval.ranker(system, DOCUMENTS, device="cpu", bf16=False)
+        return systems.ranker(system, DOCUMENTS, device="cpu", bf16=False)
 
     assert isinstance(build("bm25"), retrieval.Bm25)
     assert isinstance(build("tfidf"), retrieval.Tfidf)

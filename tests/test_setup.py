@@ -179,7 +179,10 @@ def test_import_is_light(module):
 LAYERS = (
     *("data", "models", "model_card", "attention", "bert", "training", "plots"),
     "notebooks",
-    *("ner", "ner_report", "retrieval", "heads"),
+    *("ner", "ner_report"),
+    *("ranking", "encoder", "index", "retrieval", "rerank", "systems"),
+    "retrieval_report",
+    *("heads", "relations", "answers", "summaries"),
 )
 
 

@@ -225,6 +225,15 @@ def score_scale(d_model, num_heads, query_spread, key_spread):
             "deviations already, only the number of entries is to be rooted.",
         ),
         Wrong(
+            "spreads-multiplied",
+            """
+def score_scale(d_model, num_heads, query_spread, key_spread):
+    return query_spread * key_spread * (num_heads / d_model) ** 0.5
+""",
+            "Larger entries make larger scores, so the factor has to fall as the "
+            "spreads grow; yours rises.",
+        ),
+        Wrong(
             "spread-for-factor",
             """
 def score_scale(d_model, num_heads, query_spread, key_spread):
@@ -323,6 +332,17 @@ def temperature_for(n, share, lowest):
 """,
             "This is right for a single rival: how many keys compete has no effect "
             "yet.",
+        ),
+        Wrong(
+            "divided-by-the-rivals",
+            """
+import math
+
+def temperature_for(n, share, lowest):
+    return (1 - lowest) / math.log(share / (1 - share) / (n - 1))
+""",
+            "Your function divides the odds by the number of rivals; on the way to the "
+            "other side of the equation it becomes a factor.",
         ),
         Wrong(
             "share-ignored",
@@ -439,6 +459,12 @@ OWN = Exercise(
             _OWN.replace("query.shape[1] ** 0.5", "1"),
             "Right for the bare dot product: the scaled one was divided by the root of "
             "d before.",
+        ),
+        Wrong(
+            "scale-upside-down",
+            _OWN.replace("query.shape[1] ** 0.5", "query.shape[1] ** -0.5"),
+            "The root of d made the scores smaller, so the weights are flatter and the "
+            "temperature is higher; yours is lower.",
         ),
         Wrong(
             "inverse",

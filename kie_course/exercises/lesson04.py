@@ -511,6 +511,15 @@ def weights_with_rest(scores, mask):
             "scores of which the largest is sought.",
         ),
         Wrong(
+            "rest-left-alone",
+            _REST.replace(
+                "np.maximum(kept.max(axis=-1, keepdims=True), 0.0)",
+                "kept.max(axis=-1, keepdims=True)",
+            ).replace("np.exp(-top)", "1.0"),
+            "Your shift leaves the empty key out: its 0 belongs to the scores of which "
+            "the largest is sought, and it moves with them.",
+        ),
+        Wrong(
             "overflow",
             _REST.replace("np.maximum(kept.max(axis=-1, keepdims=True), 0.0)", "0.0"),
             "Right for moderate scores, but e to the 1000 is beyond any float: a "
@@ -681,6 +690,12 @@ HEADS = Exercise(
             ),
             "A row in which all is forbidden gives no number here, and one such row "
             "spoils all that follows: it should give zeros.",
+        ),
+        Wrong(
+            "finite-for-minus-infinity",
+            _HEADS.replace("-np.inf)", "-1e9)"),
+            "Where a head may read nothing, all its scores are equally low in your "
+            "function, and equal scores mean equal weights: it should give zeros.",
         ),
         Wrong(
             "keys-and-values-swapped",

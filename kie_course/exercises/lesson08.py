@@ -762,7 +762,8 @@ def answer_f1(gold, predicted):
     def f1(a, b):
         a, b = bag(a), bag(b)
         return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
-    rows = [(bool(g), max(f1(t, p) for t in g or [""])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: max(f1(t, p) for t in g or [""])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     mean = lambda v: sum(v) / len(v) if v else None
     parts = [[v for k, v in rows if k == kind] for kind in (True, False)]
     return mean([v for _, v in rows]), mean(parts[0]), mean(parts[1])
@@ -780,7 +781,8 @@ def answer_f1(gold, predicted):
         a, b = bag(a), bag(b)
         n = sum(a.values()) + sum(b.values())
         return 2 * sum((a & b).values()) / n if n else 1.0
-    rows = [(bool(g), max(f1(t, p) for t in g or [""])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: max(f1(t, p) for t in g or [""])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     mean = lambda v: sum(v) / len(v) if v else None
     parts = [[v for k, v in rows if k == kind] for kind in (True, False)]
     return mean([v for _, v in rows]), mean(parts[0]), mean(parts[1])
@@ -802,7 +804,8 @@ def answer_f1(gold, predicted):
         a, b = bag(a), bag(b)
         n = sum(a.values()) + sum(b.values())
         return 2 * sum((a & b).values()) / n if n else 1.0
-    rows = [(bool(g), max(f1(t, p) for t in g or [""])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: max(f1(t, p) for t in g or [""])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     mean = lambda v: sum(v) / len(v) if v else None
     parts = [[v for k, v in rows if k == kind] for kind in (True, False)]
     return mean([v for _, v in rows]), mean(parts[0]), mean(parts[1])
@@ -821,7 +824,8 @@ def answer_f1(gold, predicted):
         n = sum(a.values()) + sum(b.values())
         return 2 * sum((a & b).values()) / n if n else 1.0
     mean = lambda v: sum(v) / len(v) if v else None
-    rows = [(bool(g), mean([f1(t, p) for t in g or [""]])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: mean([f1(t, p) for t in g or [""]])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     parts = [[v for k, v in rows if k == kind] for kind in (True, False)]
     return mean([v for _, v in rows]), mean(parts[0]), mean(parts[1])
 """,
@@ -838,7 +842,8 @@ def answer_f1(gold, predicted):
         a, b = bag(a), bag(b)
         n = sum(a.values()) + sum(b.values())
         return 2 * sum((a & b).values()) / n if n else 0.0
-    rows = [(bool(g), max(f1(t, p) for t in g or [""])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: max(f1(t, p) for t in g or [""])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     mean = lambda v: sum(v) / len(v) if v else None
     parts = [[v for k, v in rows if k == kind] for kind in (True, False)]
     return mean([v for _, v in rows]), mean(parts[0]), mean(parts[1])
@@ -856,7 +861,8 @@ def answer_f1(gold, predicted):
         a, b = bag(a), bag(b)
         n = sum(a.values()) + sum(b.values())
         return 2 * sum((a & b).values()) / n if n else 1.0
-    rows = [(bool(g), max(f1(t, p) for t in g or [""])) for g, p in zip(gold, predicted)]
+    best = lambda g, p: max(f1(t, p) for t in g or [""])
+    rows = [(bool(g), best(g, p)) for g, p in zip(gold, predicted)]
     mean = lambda v: sum(v) / len(v) if v else None
     parts = [mean([v for k, v in rows if k == kind]) for kind in (True, False)]
     return mean([p for p in parts if p is not None]), parts[0], parts[1]
@@ -946,10 +952,8 @@ def choose_sentences(similarity, worth, count, trade):
             """
 def choose_sentences(similarity, worth, count, trade):
     n = len(worth)
-    value = [
-        worth[i] - trade * max([similarity[i][j] for j in range(n) if j != i], default=0)
-        for i in range(n)
-    ]
+    near = lambda i: max([similarity[i][j] for j in range(n) if j != i], default=0)
+    value = [worth[i] - trade * near(i) for i in range(n)]
     return sorted(sorted(range(n), key=lambda i: -value[i])[:count])
 """,
             "Your function punishes likeness to any sentence of the text: only what is "

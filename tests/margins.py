@@ -134,7 +134,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("nearness_auroc", "after/scope_auroc", 0.1),
         ("after/severity_accuracy", "words/severity_accuracy", 0.03),
         ("words_f1/words between", "words_f1/whole sentence", 0.15),
-        ("after/relation_f1", "words/relation_f1", 0.04),
+        ("words_f1/with markers", "words_f1/whole sentence", 0.15),
         ("after/relation_f1", "before/relation_f1", 0.08),
         ("triples/gold_names", "triples/found_names", 0.1),
         ("after/made_answer_f1", "before/made_answer_f1", 0.08),

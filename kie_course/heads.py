@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from kie_course import BadInput, models, training
 from kie_course.data import OUT_OF_SCOPE
+from kie_course.encoder import mean_pool, pad
 from kie_course.ner import IGNORE, hold_out
-from kie_course.retrieval import mean_pool, pad
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,6 @@ def _ner_facts(report, tagger, gold, shares) -> dict[str, Any]:
         "sentences longer than the model, read in overlapping windows": long,
         "words outside of every window": unread,
         "words with something that the vocabulary does not have": unknown,
-        "labels I- that continue nothing": scores["invalid_labels"],
         "types that the model does not know, with mentions, all missed": missed or "–",
         "types that are not marked here": never or "–",
     }

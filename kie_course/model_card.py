@@ -138,7 +138,9 @@ def _plain(settings: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             continue
         if isinstance(value, Mapping):
             value = [f"{key} {x}" for key, x in value.items()]
-        yield name, ", ".join(value) or "none" if isinstance(value, list) else value
+        if isinstance(value, list):
+            value = ", ".join(map(str, value)) or "none"
+        yield name, value
 
 
 def _header(task: str, base: Mapping, scores: Mapping[str, Mapping]) -> str:

@@ -183,7 +183,8 @@ class Tagger:
         model: a Transformers token classifier; its config holds the label names.
         tokenizer: the fast tokenizer that belongs to it.
         bf16: bfloat16 where the device has it.
-        report: how it was trained: settings, dev scores, seconds.
+        report: how it was trained: settings and scores; `save` makes the model card of
+            it. `report["test"]` is for what `evaluate` gives on test data.
     """
 
     model: Any
@@ -204,7 +205,10 @@ class Tagger:
         batch_size: int = 64,
         progress: bool = False,
     ) -> list[list[str]]:
-        """Label sentences of words: exactly one label a word, whatever their length."""
+        """Label sentences of words: exactly one label a word, whatever their length.
+
+        The labels of a sentence are IOB2; see `best_labels`.
+        """
         shares = self.probabilities(sentences, batch_size, progress)
         return [best_labels(rows, self.labels) for rows in shares]
 
@@ -259,9 +263,37 @@ def first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
     return first
 
 
+def may_follow(label: str, before: str) -> bool:
+    """Whether IOB2 allows a label after another: `I-X` goes on after `B-X` or `I-X`."""
+    return label[0] != "I" or (before != "O" and before[2:] == label[2:])
+
+
 def best_labels(shares: torch.Tensor, names: Sequence[str]) -> list[str]:
-    """The likeliest label of each word: (word, label) to names."""
-    return [names[i] for i in shares.argmax(-1).tolist()]
+    """The likeliest of all labellings of a sentence that IOB2 allows.
+
+    The probability of a labelling is the product over words. Viterbi (1967): the best
+    way to each label of a word goes through the best way to some label before it.
+
+    Args:
+        shares: (word, label), probabilities.
+        names: of the labels.
+    """
+    likeliest = [names[i] for i in shares.argmax(-1).tolist()]
+    if all(map(may_follow, likeliest, ["O", *likeliest])):
+        return likeliest  # no labelling is likelier, and this one is allowed
+    logs = shares.clamp(min=1e-30).log()
+    # 0 where a label (column) may follow another (row), or begin; else minus infinity.
+    steps = torch.tensor([[may_follow(b, a) for b in names] for a in ["O", *names]])
+    steps = torch.zeros(steps.shape).masked_fill(~steps, -torch.inf)
+    score, ways = logs[0] + steps[0], []
+    for row in logs[1:]:
+        score, way = (score[:, None] + steps[1:]).max(dim=0)  # (before, label): label
+        score = score + row
+        ways.append(way.tolist())
+    path = [int(score.argmax())]
+    for way in reversed(ways):
+        path.append(way[path[-1]])
+    return [names[i] for i in reversed(path)]
 
 
 def unknown_words(sentences: Sequence[Sequence[str]], tokenizer: Any) -> list[bool]:
@@ -391,8 +423,8 @@ def evaluate(
 
     Returns:
         `{"precision", "recall", "f1", "per_type": {type: {…, "support"}},
-        "invalid_labels"}`; the last counts `I-` labels that continue nothing (strict
-        scoring gives them no credit, and nothing repairs them).
+        "invalid_labels"}`; the last counts predicted `I-` labels that continue nothing:
+        strict scoring gives them no credit. A `Tagger` leaves none.
     """
     predicted = tagger.tag([s.words for s in sentences], progress=progress)
     return score([s.labels for s in sentences], predicted)

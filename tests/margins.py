@@ -102,6 +102,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
     "05": [
         ("wordpiece/shortest piece first", "wordpiece/lower() on the whole text", 500),
         ("bug/places begin at 1", "bug/query and key swapped", 0.4),
+        ("nearest/eps 1e-5", "nearest/places begin at 1", 0.15),
         ("heads/before_max", "heads/before_even", 0.8),
         ("heads/[CLS]_median", "heads/[CLS]_even", 0.15),
         ("heads/spread_max", "heads/spread_median", 5.0),
@@ -127,6 +128,19 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("after/ndcg@10", "before/ndcg@10", -0.02),
         ("before/ndcg@10", "bm25/ndcg@10", 0.06),
         ("after/ndcg@10", "bm25/ndcg@10", 0.07),
+    ],
+    # Real questions are not read at all, and the lesson says so.
+    "08": [
+        ("after/intent_accuracy", "words/intent_accuracy", 0.15),
+        ("nearness_auroc", "after/scope_auroc", 0.1),
+        ("after/severity_accuracy", "words/severity_accuracy", 0.03),
+        ("words_f1/words between", "words_f1/whole sentence", 0.15),
+        ("after/relation_f1", "words/relation_f1", 0.04),
+        ("after/relation_f1", "before/relation_f1", 0.08),
+        ("triples/gold_names", "triples/found_names", 0.1),
+        ("after/made_answer_f1", "before/made_answer_f1", 0.08),
+        ("after/made_answer_f1", "real_answer_f1/tuned", 0.2),
+        ("summary_facts/taught", "summary_facts/lead", 0.1),
     ],
 }
 

@@ -845,3 +845,98 @@ def test_bootstrap_is_the_packages_on_the_same_draws():
             dict(enumerate(first)), dict(enumerate(second)), seed=3, samples=50
         )
         assert EXERCISES["07.7"].oracle(first, second, draws) == pytest.approx(theirs)
+
+
+# --- lesson 08 ------------------------------------------------------------------------
+
+
+def test_auroc_by_intent_is_scikit_learns():
+    from sklearn.metrics import roc_auc_score
+
+    for (scores, labels), answer in answers("08.2"):
+        for intent, value in answer.items():
+            pairs = [
+                (label == intent, score)
+                for score, label in zip(scores, labels, strict=True)
+                if label in (intent, data.OUT_OF_SCOPE)
+            ]
+            assert value == pytest.approx(roc_auc_score(*zip(*pairs, strict=True)))
+
+
+def test_threshold_is_numpys_inverted_quantile():
+    for (inside, outside, share), (threshold, kept) in answers("08.1"):
+        if share and outside:
+            theirs = np.quantile(outside, share, method="inverted_cdf")
+            assert threshold == pytest.approx(theirs)
+            below = np.searchsorted(np.sort(inside), threshold, side="right")
+            assert kept == pytest.approx(1 - below / len(inside))
+        else:
+            assert (threshold, kept) == (-math.inf, 1.0)
+
+
+def test_marked_words_are_nested_brackets_around_the_names():
+    for (words, head, tail), answer in answers("08.3"):
+        (line,) = [" ".join(answer)]
+        for number, (start, end) in ((1, head), (2, tail)):
+            (inside,) = re.findall(rf"\[E{number}\](.*)\[/E{number}\]", line)
+            named = [w for w in inside.split() if not re.match(r"\[/?E\d\]", w)]
+            assert named == words[start:end]
+        opened = []
+        for word in answer:
+            if re.match(r"\[E\d\]", word):
+                opened.append(word[1:])
+            elif word.startswith("[/E"):
+                assert opened.pop() == word[2:]
+
+
+def test_macro_f1_with_directions_is_the_packages():
+    from kie_course.relations import relation_scores
+
+    for (gold, predicted), answer in answers("08.4"):
+        assert answer == pytest.approx(relation_scores(gold, predicted)["macro_f1"])
+
+
+def test_best_span_is_the_masked_maximum_in_torch():
+    for (starts, ends, limit, margin), answer in answers("08.5"):
+        sums = torch.tensor(starts[1:])[:, None] + torch.tensor(ends[1:])
+        fits = torch.ones_like(sums, dtype=torch.bool).triu().tril(limit - 1)
+        best = sums.masked_fill(~fits, -math.inf)
+        null = starts[0] + ends[0] + margin
+        if best.numel() == 0 or best.max() <= null:
+            assert answer is None
+        else:
+            place = divmod(int(best.argmax()), len(best))
+            assert answer == [place[0] + 1, place[1] + 1]
+
+
+def test_answer_f1_is_the_packages():
+    from kie_course.answers import answer_scores
+
+    for (gold, predicted), answer in answers("08.6"):
+        rows = answer_scores(gold, predicted)
+        kinds = [rows.get(kind, {}) for kind in ("answerable", "unanswerable")]
+        theirs = [row.get("f1") for row in (rows, *kinds)]
+        assert answer == pytest.approx(tuple(theirs))
+
+
+def test_without_a_price_on_repetition_the_worthiest_sentences_are_chosen():
+    exercise = EXERCISES["08.7"]
+    for (similarity, worth, count, _), _ in answers("08.7"):
+        free = exercise.oracle(similarity, worth, count, 0.0)
+        assert free == sorted(np.argsort(-np.array(worth), kind="stable")[:count])
+
+
+def test_facts_are_scored_as_sets_by_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    for (gold, found, names), (value, ceiling) in answers("08.8"):
+        sets = [
+            {(i, *fact) for i, facts in enumerate(side) for fact in facts}
+            for side in (gold, found)
+        ]
+        either = sorted(sets[0] | sets[1])
+        rows = [[fact in side for fact in either] for side in sets]
+        theirs = f1_score(*rows, zero_division=0) if either else 0.0
+        assert value == pytest.approx(theirs)
+        reach = [{h, t} <= set(names[i]) for i, h, _, t in sets[0]]
+        assert ceiling == pytest.approx(sum(reach) / max(1, len(reach)))

@@ -15,18 +15,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import encoder_folder
+from tiny import DOCUMENTS, encoder_folder
 
 from kie_course import BadInput, bench, index, retrieval
 from kie_course import encoder as encoder_module
-
-DOCUMENTS = {
-    "d1": "The bell rings at noon. Bell ringers climb the tower.",
-    "d2": "A cat sleeps on the warm stove.",
-    "d3": "",
-    "d4": "The stove is cold; the cat left.",
-    "d5": "Noon trains are late.",
-}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,6 +1,7 @@
 """Named entities: alignment, windows, scores, and a small tagger trained for real."""
 
 import collections
+import itertools
 import json
 import random
 from dataclasses import replace
@@ -296,6 +297,48 @@ def test_tagger_learned_what_it_was_shown(tagger):
     assert result["f1"] > 0.9
     assert set(result["per_type"]) == {"PER", "LOC"}
     assert tagger.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+
+
+# ------------------------------------------------------------------------- decoding
+
+
+def allowed(row: tuple[str, ...]) -> bool:
+    """Whether every `I-` stands in a mention: an independent reading of IOB2."""
+    covered = {(a, i) for a, b, _ in data.spans(row) for i in range(a, b)}
+    inside = {i for _, i in covered}
+    return all(name == "O" or i in inside for i, name in enumerate(row))
+
+
+@given(st.integers(1, 4), st.integers(0, 999), st.floats(0.1, 8))
+@settings(max_examples=60)
+def test_best_labels_are_the_likeliest_allowed_labelling(n, seed, sharpness):
+    names = ["O", "B-ORG", "I-ORG", "B-PER", "I-PER"]
+    logits = torch.randn(n, len(names), generator=torch.manual_seed(seed))
+    shares = (sharpness * logits).softmax(-1)
+    rows = itertools.product(range(len(names)), repeat=n)
+    good = [row for row in rows if allowed(tuple(names[i] for i in row))]
+    best = max(good, key=lambda row: shares[range(n), row].log().sum().item())
+    assert ner.best_labels(shares, names) == [names[i] for i in best]
+
+
+def test_tagger_breaks_no_rule_of_iob2(tiny_tagger):
+    sentences = [s.words for s in small_corpus()]
+    alone = [
+        [tiny_tagger.labels[i] for i in rows.argmax(-1)]
+        for rows in tiny_tagger.probabilities(sentences)
+    ]
+    assert not all(allowed(tuple(row)) for row in alone)  # random weights know no rule
+    assert all(allowed(tuple(row)) for row in tiny_tagger.tag(sentences))
+
+
+def test_best_labels_of_certain_and_of_empty_sentences():
+    names = ["O", "B-X", "I-X"]
+    certain = torch.tensor([[1.0, 0, 0], [0, 0, 1.0], [0, 0, 1.0]])
+    assert ner.best_labels(certain, names) in (
+        ["O", "B-X", "I-X"],
+        ["B-X", "I-X", "I-X"],
+    )
+    assert ner.best_labels(torch.zeros(0, 3), names) == []
 
 
 # --------------------------------------------------------------------------- scores

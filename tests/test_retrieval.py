@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
-from tiny import encoder_folder
+from tiny import DOCUMENTS, encoder_folder
 from torch.nn.functional import normalize
 
 from kie_course import BadInput, data, models, retrieval, systems, training
@@ -25,13 +25,6 @@ from kie_course.data import Beir
 CPU = training.Settings(
     bf16=False, device="cpu", batch_size=6, epochs=2, learning_rate=3e-3, seed=7
 )
-DOCUMENTS = {
-    "d1": "The bell rings at noon. Bell ringers climb the tower.",
-    "d2": "A cat sleeps on the warm stove.",
-    "d3": "",
-    "d4": "The stove is cold; the cat left.",
-    "d5": "Noon trains are late.",
-}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

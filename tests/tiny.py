@@ -1,4 +1,4 @@
-"""Models that fit a test: a BERT of two layers and sixteen dimensions."""
+"""What fits a test: a BERT of two layers and sixteen dimensions, five documents."""
 
 from pathlib import Path
 
@@ -7,6 +7,13 @@ from transformers import BertConfig, BertForTokenClassification, BertModel
 
 from kie_course import models
 
+DOCUMENTS = {
+    "d1": "The bell rings at noon. Bell ringers climb the tower.",
+    "d2": "A cat sleeps on the warm stove.",
+    "d3": "",
+    "d4": "The stove is cold; the cat left.",
+    "d5": "Noon trains are late.",
+}
 SHAPE = {
     "hidden_size": 16,
     "num_hidden_layers": 2,

@@ -39,7 +39,7 @@ def _rarity(documents: list, form: str) -> dict:
     for word in sorted({word for document in documents for word in document}):
         n, total = len([d for d in documents if word in d]), len(documents)
         if form == "plain":
-            table[word] = -math.log(n / total)
+            table[word] = math.log(total) - math.log(n)
         elif form == "smooth":
             table[word] = 1 - math.log(n + 1) + math.log(total + 1)
         else:
@@ -84,9 +84,7 @@ RARITY = Exercise(
     wrong=(
         Wrong(
             "occurrences-counted",
-            _RARITY.replace(
-                "sum(word in document for", "sum(document.count(word) for"
-            ).replace("log(1 + (N - n", "log(1 + abs(N - n"),
+            _RARITY.replace("sum(word in document for", "sum(document.count(word) for"),
             "Your function counts how often a word occurs; rarity asks in how many "
             "documents it stands.",
         ),
@@ -432,6 +430,15 @@ FOLD = Exercise(
             "direction the same weight.",
         ),
         Wrong(
+            "lengths-of-words",
+            _FOLD.replace(
+                "np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)",
+                "np.linalg.norm(table, axis=1) * np.linalg.norm(question)",
+            ),
+            "Your lengths are those of the weights, before anything was dropped: take "
+            "both in the k coordinates.",
+        ),
+        Wrong(
             "dot-for-cosine",
             _FOLD.replace(
                 "return np.where(sizes > 1e-8, dots / np.maximum(sizes, 1e-8), 0.0)",
@@ -555,6 +562,12 @@ OVERLAP = Exercise(
             "the one above.",
         ),
         Wrong(
+            "edge-in-both",
+            _OVERLAP.replace("share < high", "share <= high"),
+            "A share that lies on an edge counts in both bins; it belongs to the one "
+            "above only.",
+        ),
+        Wrong(
             "empty-bin-zero",
             _OVERLAP.replace("else None", "else 0.0"),
             "A bin without questions has no mean: 0 would say that all of them failed.",
@@ -641,6 +654,14 @@ PURITY = Exercise(
             _PURITY.replace(" and j != i", ""),
             "Each document votes for itself, so a topic of its own makes it right: "
             "that is plain purity.",
+        ),
+        Wrong(
+            "votes-unless-alone",
+            _PURITY.replace(" and j != i", "").replace(
+                "if others:", "if len(others) > 1:"
+            ),
+            "Being alone counts as wrong, but where there are others each document "
+            "still votes for itself.",
         ),
         Wrong(
             "singles-right",

@@ -559,6 +559,18 @@ def packed_inputs(labels, start, end):
             "The pads' own inputs are not set: -100 is the number of no token.",
         ),
         Wrong(
+            "pads-by-the-moved-row",
+            """
+import numpy as np
+
+def packed_inputs(labels, start, end):
+    moved = np.concatenate([np.full_like(labels[:, :1], start), labels[:, :-1]], axis=1)
+    return np.where(moved == -100, end, np.where(moved == end, start, moved))
+""",
+            "Right but for the first pad of a row: your function looks for pads in the "
+            "moved row, where each stands one place late. The label tells.",
+        ),
+        Wrong(
             "start-on-pads",
             _PACKED.replace(
                 "np.where(labels == -100, end, moved)",
@@ -846,6 +858,20 @@ NATS = Exercise(
             "subtract the largest logit first.",
         ),
         Wrong(
+            "log-of-the-softmax",
+            _NATS.replace("log_p = logits - top\n", "log_p = np.exp(logits)\n")
+            .replace(
+                "log_p - np.log(np.exp(log_p).sum(axis=-1, keepdims=True))",
+                "np.log(log_p / log_p.sum(axis=-1, keepdims=True))",
+            )
+            .replace(
+                "import numpy as np\n",
+                'import numpy as np\n\nnp.seterr(all="ignore")\n',
+            ),
+            "Right for moderate logits; with large ones your softmax is infinity by "
+            "infinity. Take log p from the logits, less the largest one.",
+        ),
+        Wrong(
             "no-token-no-number",
             _NATS.replace(
                 "total / count if count else 0.0", "total / count if count else np.nan"
@@ -1011,6 +1037,34 @@ HALVES = Exercise(
             "Right for moderate totals, but e to the 1000 is beyond any float: "
             "subtract the larger logarithm first.",
         ),
+        Wrong(
+            "plain-exponentials",
+            """
+import numpy as np
+
+def merge_halves(first, second):
+    np.seterr(all="ignore")
+    (a, x), (b, y) = first, second
+    p, q = np.exp(a), np.exp(b)
+    return np.log(p + q), (p[:, None] * x + q[:, None] * y) / (p + q)[:, None]
+""",
+            "Your function goes back to the sums themselves: e to the 1000 is beyond "
+            "any float, and two empty halves divide 0 by 0.",
+        ),
+        Wrong(
+            "two-empty-blends",
+            """
+import numpy as np
+
+def merge_halves(first, second):
+    np.seterr(all="ignore")
+    (a, x), (b, y) = first, second
+    both = np.logaddexp(a, b)
+    return both, np.exp(a - both)[:, None] * x + np.exp(b - both)[:, None] * y
+""",
+            "The log_total is right everywhere, the output not where both halves were "
+            "allowed nothing: infinity less infinity is no number.",
+        ),
     ),
 )
 
@@ -1111,6 +1165,12 @@ SQUARE = Exercise(
             "diagonal-forgotten",
             _SQUARE.replace("n * (n + 1) // 2", "n * (n - 1) // 2"),
             "A word reads itself, too: the triangle has its diagonal.",
+        ),
+        Wrong(
+            "half-of-the-square",
+            _SQUARE.replace("n * (n + 1) // 2", "n * n / 2"),
+            "Your triangle is half of the square; with its whole diagonal it is "
+            "n/2 pairs larger.",
         ),
         Wrong(
             "as-many",

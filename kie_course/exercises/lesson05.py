@@ -186,6 +186,7 @@ def _plain_cases(rng: np.random.Generator) -> list[tuple]:
         "क\u093fa",
         "\u212bb",
         "ΑΣ a\u0301",
+        "ক\u09cbé",  # a vowel that comes apart into two marks with a width
     ]
     for size in (4, 6, 8, 10):
         cases.append("".join(rng.choice(_LETTERS, size)))
@@ -261,6 +262,12 @@ PLAIN = Exercise(
             _STRIP.replace('!= "Mn"', '[0] != "M"'),
             "Marks with a width are dropped, too: in Hindi they are vowels, and only "
             "the category without width goes.",
+        ),
+        Wrong(
+            "first-part-only",
+            _STRIP.replace('normalize("NFD", c)', 'normalize("NFD", c)[:1]'),
+            "Your function keeps the first part of each character only; one may come "
+            "apart into two that both stay.",
         ),
         Wrong(
             "places-in-the-taken-apart",
@@ -414,6 +421,12 @@ PACKED = Exercise(
                 '.dense.{kind}"]', '.dense.{kind}"].T'
             ),
             "Your weights are transposed; both sides keep them as (outputs, inputs).",
+        ),
+        Wrong(
+            "dot-for-underscore",
+            _PACK.replace("in_proj_{kind}", "in_proj.{kind}"),
+            "Your names of the packed layer have a dot before weight and bias; "
+            "PyTorch writes in_proj_weight and in_proj_bias.",
         ),
         Wrong(
             "stacked",
@@ -968,6 +981,19 @@ COUNT = Exercise(
             _COUNT.replace("+ vocabulary\n", "+ vocabulary * (d_model + 1)\n"),
             "The head gets a vocabulary matrix of its own; tied means that it uses the "
             "one that is there.",
+        ),
+        Wrong(
+            "small-layer-forgotten",
+            _COUNT.replace(
+                "linear(d_model, d_model) + norm + vocabulary", "vocabulary"
+            ),
+            "Of the head only the bias is counted; before the scores stand one small "
+            "layer and a norm of its own.",
+        ),
+        Wrong(
+            "head-without-norm",
+            _COUNT.replace("+ norm + vocabulary", "+ vocabulary"),
+            "The norm behind the head's small layer is missing.",
         ),
         Wrong(
             "head-without-bias",

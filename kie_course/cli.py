@@ -189,6 +189,11 @@ def _recipe(defaults: Mapping[str, Any]) -> Sequence[Callable]:
         number("--learning-rate R", "highest step size; lower it for larger models"),
         number("--batch-size N", "examples a step; lower it if memory runs out"),
         _option(
+            "--gradient-checkpointing",
+            "compute every layer twice and keep less in memory, for large encoders",
+            action="store_true",
+        ),
+        _option(
             "--seed S",
             f"of every random choice: the same seed, the same run (default: {SEED})",
             type=_SEED_NUMBER,

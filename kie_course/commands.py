@@ -19,7 +19,15 @@ from typing import Any
 from kie_course import BadInput, data, models, runs
 from kie_course.data import Beir, Sentence, answered, keep_types, types_in
 
-SETTINGS = ("epochs", "learning_rate", "batch_size", "seed", "device", "bf16")
+SETTINGS = (
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "gradient_checkpointing",
+    "seed",
+    "device",
+    "bf16",
+)
 """Arguments that are settings of a training run."""
 
 

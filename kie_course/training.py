@@ -14,6 +14,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kie_course import SEED, BadInput, models
+
+WORKERS, READ_EVERY = 2, 10
+"""Processes that prepare batches for a GPU; steps between two looks at the loss."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class Settings:
             more the embeddings are frozen too.
         checkpoint_every: steps between checkpoints (only where a run has a folder).
         bf16: bfloat16 matrix products where the device has them.
+        gradient_checkpointing: keep only the input of each encoder layer and compute
+            the layer again for its gradient: the same weights, a third more time, and
+            the memory that a large encoder or batch needs. Chen et al. (2016).
         device: `None` for the best there is.
         seed: of the order of batches and of dropout.
     """
@@ -60,6 +68,7 @@ class Settings:
     frozen_layers: int = 0
     checkpoint_every: int = 100
     bf16: bool = True
+    gradient_checkpointing: bool = False
     device: str | None = None
     seed: int = SEED
 
@@ -189,9 +198,11 @@ def fit(
         for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
             if run.patience_is_out():
                 break
-            for loss in run.epoch(epoch):
+            for _ in run.epoch(epoch):
                 bar.update()
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                if run.history.loss:
+                    last = run.history.loss[-1][1]
+                    bar.set_postfix(loss=f"{last:.3f}", refresh=False)
             if evaluate:
                 run.judge(evaluate())
                 bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
@@ -243,10 +254,15 @@ class _Run:
         self.steps_an_epoch = -(-batches // settings.accumulation)
         self.total = self.steps_an_epoch * settings.epochs
         self.checkpoint = folder and folder / "checkpoint"
+        self.unread: list[tuple[int, torch.Tensor]] = []  # losses still on the device
+        self.unread_tokens: int | torch.Tensor = 0
         self.best_weights: dict[str, torch.Tensor] | None = None
 
         set_seed(settings.seed)
         freeze(model, settings.frozen_layers)
+        if settings.gradient_checkpointing:
+            model.base_model.activation_checkpointing_enable()
+            model.config.use_cache = False  # for decoders; it would warn
         device = models.device(settings.device)
         bf16 = settings.bf16 and models.has_bf16(device)
         # accelerate keeps one precision a process; every run chooses its own.
@@ -267,40 +283,69 @@ class _Run:
         else:
             self.network = self.model
 
-    def epoch(self, epoch: int) -> Iterator[float]:
-        """Take the steps of one epoch that are not taken yet; yield their losses."""
+    def epoch(self, epoch: int) -> Iterator[None]:
+        """Take the steps of one epoch that are not taken yet, one at a time."""
         done = self.step - epoch * self.steps_an_epoch
-        batches = length_bucketed(
+        indices = length_bucketed(
             self.lengths, self.settings.batch_size, self.settings.seed + epoch
         )
         width = self.settings.accumulation
-        for start in range(done * width, len(batches), width):
+        indices = indices[done * width :]
+        batches = self._batches(indices)
+        while some := list(islice(batches, width)):
             self.model.train()
-            loss = self._step(batches[start : start + width])
+            loss = self._step(some)
             self.step += 1
-            self.history.loss.append((self.step, loss))
+            self.unread.append((self.step, loss))
+            if len(self.unread) == READ_EVERY:
+                self._read()
             if self.checkpoint and self.step % self.settings.checkpoint_every == 0:
                 self.save()
-            yield loss
+            yield
+        self._read()
+
+    def _batches(self, indices: list[list[int]]) -> Iterator[dict[str, torch.Tensor]]:
+        """Padded batches on the device.
+
+        For a GPU, processes beside this one prepare the next batches in page-locked
+        memory, from which a copy does not keep the GPU waiting.
+        """
+        device = self.accelerator.device
+        on_gpu = device.type == "cuda"
+        loader = DataLoader(
+            self.examples,
+            batch_sampler=indices,
+            collate_fn=self.collate,
+            num_workers=WORKERS if on_gpu else 0,
+            multiprocessing_context="fork" if on_gpu else None,
+            pin_memory=on_gpu,
+            generator=torch.Generator(),  # the run's own dice, dropout's, stay as is
+        )
+        for batch in loader:
+            yield {k: v.to(device, non_blocking=on_gpu) for k, v in batch.items()}
 
     def _count(self, model: torch.nn.Module, inputs: tuple, named: dict) -> None:
         """Count what the model is fed in training: word pieces, and padding."""
         if model.training:
             mask = named["attention_mask"] if "attention_mask" in named else inputs[1]
-            self.history.real_tokens += int(mask.sum())
+            self.unread_tokens = self.unread_tokens + mask.sum()
             self.history.padded_tokens += mask.numel()
 
-    def _step(self, batches: list[list[int]]) -> float:
+    def _read(self) -> None:
+        """Fetch losses and counts from the device: a GPU stands still meanwhile."""
+        self.history.loss += [(step, loss.item()) for step, loss in self.unread]
+        self.history.real_tokens += int(self.unread_tokens)
+        self.unread, self.unread_tokens = [], 0
+
+    def _step(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         rate = linear_schedule(self.step, self.total, self.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate
-        total = 0.0
-        for indices in batches:
-            batch = self.collate([self.examples[i] for i in indices])
-            batch = {k: v.to(self.accelerator.device) for k, v in batch.items()}
+        total = torch.zeros((), device=self.accelerator.device)
+        for batch in batches:
             loss = self.compute_loss(self.network, batch) / len(batches)
             self.accelerator.backward(loss)
-            total += loss.item()
+            total += loss.detach()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -331,6 +376,7 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint beside the last, then swap: never half a checkpoint."""
+        self._read()
         fresh = self.checkpoint.with_name("checkpoint.new")
         main = self.accelerator.is_main_process
         if main:
@@ -397,6 +443,8 @@ class _Run:
     def finish(self) -> None:
         """Put the best weights into the model and give accelerate's wrappers back."""
         self.counter.remove()
+        if self.settings.gradient_checkpointing:
+            self.bare.base_model.activation_checkpointing_disable()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         # What accelerate puts back lacks Transformers' own wrapper, which returns
         # attentions and hidden states: the class's forward is the whole one.

@@ -297,6 +297,47 @@ def test_accumulated_small_batches_equal_one_large_batch():
     assert not torch.allclose(large.classifier.weight, careless.classifier.weight)
 
 
+def test_gradient_checkpointing_computes_layers_twice_and_takes_the_same_steps():
+    plain, frugal = token_classifier(), token_classifier()
+    calls = {}
+    for name, model in (("plain", plain), ("frugal", frugal)):
+
+        def count(*_, name=name):
+            calls[name] = calls.get(name, 0) + 1
+
+        model.bert.encoder.layer[0].attention.register_forward_hook(count)
+    fit(plain)
+    fit(frugal, run=replace(CPU, gradient_checkpointing=True))
+    assert calls["frugal"] == 2 * calls["plain"] > 0
+    assert_equal_weights(plain, frugal, 1e-6)  # dropout, too, is drawn again alike
+    assert not frugal.is_activation_checkpointing
+
+
+def test_batches_prepared_in_other_processes_are_the_same(monkeypatch):
+    """As for a GPU, but for the page-locked memory, which needs one."""
+    here, beside = token_classifier(), token_classifier()
+    fit(here)
+    started = []
+
+    def loader(*args, **settings):
+        started.append(settings["pin_memory"])
+        settings |= {"num_workers": 2, "multiprocessing_context": "fork"}
+        return torch.utils.data.DataLoader(*args, **settings)
+
+    monkeypatch.setattr(training, "DataLoader", loader)
+    fit(beside)
+    assert started == [False] * CPU.epochs
+    assert_equal_weights(here, beside)
+
+
+def test_losses_are_read_seldom_and_none_is_lost(monkeypatch):
+    monkeypatch.setattr(training, "READ_EVERY", 4)  # of 6 steps an epoch
+    history = fit(token_classifier())
+    assert [step for step, _ in history.loss] == list(range(1, 19))
+    monkeypatch.setattr(training, "READ_EVERY", 1)
+    assert fit(token_classifier()) == history
+
+
 class _Row(list):
     """Several rows that travel together as one example."""
 

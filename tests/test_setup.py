@@ -177,16 +177,8 @@ def test_import_is_light(module):
 
 
 LAYERS = (
-    *(
-        "layout",
-        "data",
-        "models",
-        "model_card",
-        "attention",
-        "bert",
-        "training",
-        "plots",
-    ),
+    "layout",
+    *("data", "models", "model_card", "attention", "bert", "training", "plots"),
     "notebooks",
     *("ner", "ner_report"),
     *("ranking", "encoder", "index", "retrieval", "rerank", "systems"),

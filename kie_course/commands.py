@@ -67,15 +67,9 @@ def _check_model(arguments: argparse.Namespace) -> None:
     models.load("AutoModel", arguments.model)
 
 
-def _claim(arguments: argparse.Namespace, files: Sequence[Path]) -> None:
-    chosen = _chosen(arguments, ("model", *SETTINGS))
-    chosen |= {name: getattr(arguments, name, None) for name in ("types", "first")}
-    runs.claim(arguments.out, chosen, files, arguments.overwrite)
-
-
-def _files_read(files: Mapping[str, Path]) -> dict:
-    """What tells whether somebody has the same data."""
-    return {
+def _claim(arguments: argparse.Namespace, files: Mapping[str, Path]) -> dict:
+    """Begin a run, or go on with it, and give what tells its data from others."""
+    read = {
         part: {
             "name": file.name,
             "bytes": file.stat().st_size,
@@ -83,6 +77,12 @@ def _files_read(files: Mapping[str, Path]) -> dict:
         }
         for part, file in files.items()
     }
+    chosen = _chosen(arguments, ("model", *SETTINGS))
+    chosen |= {name: getattr(arguments, name, None) for name in ("types", "first")}
+    # Test data may change while a run waits to go on: it learns nothing from them.
+    hashes = [file["sha256"] for part, file in read.items() if part != "test"]
+    runs.claim(arguments.out, chosen, hashes, arguments.overwrite)
+    return read
 
 
 def _looped(tagger_or_encoder: Any, arguments: argparse.Namespace) -> dict:
@@ -131,14 +131,13 @@ def ner_train(arguments: argparse.Namespace) -> int:
     from kie_course import ner
 
     learn = sentences["train"]
-    if "dev" not in sentences and len(learn) > 1:
+    if "dev" not in sentences:
         learn, sentences["dev"] = ner.hold_out(learn, arguments.seed)
     if not types_in(learn):
         raise BadInput(f"{arguments.train}: no name to learn from: every tag is O")
     _check_model(arguments)
-    _claim(arguments, [file for file in (arguments.train, arguments.dev) if file])
     given = _chosen(arguments, data.SPLITS)
-    files = _files_read({part: file for part, file in given.items() if file})
+    files = _claim(arguments, {part: file for part, file in given.items() if file})
     tagger = ner.train(
         sentences["train"],
         sentences["dev"] if arguments.dev else None,
@@ -348,9 +347,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
 
     # Once now, so that nothing is cleared for a model that is not there.
     retrieval.load(arguments.model, arguments.device, arguments.bf16)
-    paths = _files(arguments.data, usable)
-    _claim(arguments, paths)
-    files = _files_read(_named(arguments.data, paths))
+    files = _claim(arguments, _files(arguments.data, usable))
     encoder = retrieval.train(
         usable,
         model=arguments.model,
@@ -387,9 +384,7 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
 
     rerank.check_size(usable, usable.judgements["train"])
     first = _rank_system(arguments, arguments.first, collection)
-    paths = _files(arguments.data, usable)
-    _claim(arguments, paths)
-    files = _files_read(_named(arguments.data, paths))
+    files = _claim(arguments, _files(arguments.data, usable))
     cross = rerank.train(
         usable,
         first,
@@ -441,15 +436,11 @@ def _usable(folder: Path, collection: Beir) -> Beir:
     return Beir(collection.documents, collection.queries, judgements)
 
 
-def _files(folder: Path, collection: Beir) -> list[Path]:
+def _files(folder: Path, collection: Beir) -> dict[str, Path]:
+    """What a run learns from, by the files' names below the folder."""
     splits = [s for s in ("train", "dev") if s in collection.judgements]
-    qrels = [folder / "qrels" / f"{split}.tsv" for split in splits]
-    return [folder / "corpus.jsonl", folder / "queries.jsonl", *qrels]
-
-
-def _named(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
-    """Files by their names below a folder."""
-    return {path.relative_to(folder).as_posix(): path for path in paths}
+    qrels = [f"qrels/{split}.tsv" for split in splits]
+    return {name: folder / name for name in ("corpus.jsonl", "queries.jsonl", *qrels)}
 
 
 def _on_dev(arguments, collection: Beir, encoder: Any, step: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from datetime import date
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from kie_course import BadInput, data
+from kie_course import BadInput, data, layout
 from kie_course.annotation import agreement
 from kie_course.data import OUT_OF_SCOPE, SPLITS, Document, home
 
@@ -353,13 +353,11 @@ def _forms(document: Document) -> list[tuple[str, str]]:
 
 def statistics_table() -> str:
     """`statistics()` as a markdown table; what is not counted stays blank."""
-    lines = [["", *COLUMNS], ["---", *("---:" for _ in COLUMNS)]]
+    rows = []
     for row, numbers in statistics().items():
         cells = [numbers.get(column, "") for column in COLUMNS]
-        lines.append(
-            [row, *(f"{c:.3f}" if type(c) is float else f"{c}" for c in cells)]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([row, *(f"{c:.3f}" if type(c) is float else c for c in cells)])
+    return layout.table(["", *COLUMNS], rows, left=1)
 
 
 # --- export --------------------------------------------------------------------------

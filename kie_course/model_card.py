@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kie_course import layout
+
 NAME = "README.md"
 
 FEW = 30
@@ -81,23 +83,24 @@ def text(task: str, report: Mapping[str, Any]) -> str:
     scores, base = _scores(report), settings["base"]
     types = ", ".join(settings.get("types", ()))
     parts = [
-        f"---\n{_header(task, base, scores)}\n---\n",
-        f"# {about['title']}{types and ': '}{types}\n\n{about['what']}\n",
-        f"```bash\n{about['use']}\n```\n",
-        "## Data\n",
+        f"---\n{_header(task, base, scores)}\n---",
+        f"# {about['title']}{types and ': '}{types}",
+        about["what"],
+        f"```bash\n{about['use']}\n```",
+        "## Data",
         _data(settings.get("files", {})),
-        "## Base model\n",
-        _table(["", ""], _base(base)),
-        "## Scores\n",
-        _table(["", *_metrics(scores)], _score_rows(scores)),
-        "## Settings\n",
-        _table(["setting", "value"], _plain(settings)),
-        "## Versions\n",
-        _table(["package", "version"], settings["versions"].items()),
-        "## Limits\n",
-        "".join(f"- {limit}\n" for limit in (*about["limits"], *_limits(scores))),
+        "## Base model",
+        layout.table(["", ""], _base(base)),
+        "## Scores",
+        layout.table(["", *_metrics(scores)], _score_rows(scores)),
+        "## Settings",
+        layout.table(["setting", "value"], _plain(settings)),
+        "## Versions",
+        layout.table(["package", "version"], settings["versions"].items()),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in (*about["limits"], *_limits(scores))),
     ]
-    return "\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
 def _scores(report: Mapping[str, Any]) -> dict[str, Mapping]:
@@ -184,9 +187,9 @@ def _base(base: Mapping) -> list[tuple[str, str]]:
 
 def _data(files: Mapping[str, Mapping]) -> str:
     if not files:
-        return "Trained from memory: which files the data came from is not known.\n"
+        return "Trained from memory: which files the data came from is not known."
     rows = [(part, f["name"], f["bytes"], f["sha256"]) for part, f in files.items()]
-    return _table(["part", "file", "bytes", "SHA-256"], rows)
+    return layout.table(["part", "file", "bytes", "SHA-256"], rows)
 
 
 def _limits(scores: Mapping[str, Mapping]) -> Iterable[str]:
@@ -197,10 +200,3 @@ def _limits(scores: Mapping[str, Mapping]) -> Iterable[str]:
         few = ", ".join(f"{k} {count}" for k, count in counts.items() if count < FEW)
         if few:
             yield f"Scores on {name} that rest on few names: {few}."
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable]) -> str:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

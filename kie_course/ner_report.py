@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from kie_course import data, plots
+from kie_course import data, layout, plots
 from kie_course.data import Sentence
 
 Span = tuple[int, int, str]
@@ -158,8 +157,6 @@ def page(
         shares: see `Tagger.probabilities`.
         names: of the labels.
     """
-    import jinja2
-
     judged = [
         [
             Judged(a, b, confidence(shares[i], names, b) if b else None)
@@ -172,8 +169,8 @@ def page(
         [item.confidence for item in every if item.found],
         [item.verdict == "right" for item in every if item.found],
     )
-    template = Path(__file__).with_name("ner_report.html").read_text(encoding="utf-8")
-    return jinja2.Template(template, autoescape=True, trim_blocks=True).render(
+    return layout.page(
+        "ner_report.html",
         title=title,
         scores=scores,
         facts=facts,

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from kie_course import SEED, BadInput, models
+from kie_course import SEED, BadInput, layout, models
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -367,8 +367,7 @@ def figures_table() -> str:
     """The README's table of what fine-tuning gained, from the committed lessons."""
     books = [(_number(path), _read(path)) for path in lessons()]
     rows = [row for name, nb in books for row in _pairs(name, records(nb))]
-    lines = [PAIRS, ("---", "---", "---:", "---:", "---:"), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return layout.table(PAIRS, rows, left=2)
 
 
 def picture() -> bytes:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from kie_course import plots
+from kie_course import layout, plots
 from kie_course.data import Beir
 from kie_course.ranking import METRICS, Ranker, Ranking, mean, paired_interval
 from kie_course.retrieval import relevant, words
@@ -120,16 +119,11 @@ def page(
         values: of both, what `ranking.evaluate` gave.
         rankings: of both: query id to ranking.
     """
-    import jinja2
-
     rows = compare(collection, split, values, rankings)
     wins = [row for row in rows if row.difference > 0]
     losses = [row for row in reversed(rows) if row.difference < 0]
-    template = Path(__file__).with_name("retrieval_report.html")
-    template = jinja2.Template(
-        template.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True
-    )
-    return template.render(
+    return layout.page(
+        "retrieval_report.html",
         names=names,
         facts=facts,
         means=[mean(value) for value in values],

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kie_course import BadInput, models
+from kie_course import BadInput
 
 # Everything that a run writes into its folder, and nothing else is deleted.
 STARTED, REPORT = "kie-run.json", "report.json"
@@ -79,14 +79,14 @@ def _is_finished(out: Path) -> bool:
 
 
 def claim(
-    out: Path, chosen: Mapping[str, Any], files: Sequence[Path], overwrite: bool
+    out: Path, chosen: Mapping[str, Any], hashes: Sequence[str], overwrite: bool
 ) -> None:
     """Note in the output folder which run begins, or goes on, there.
 
     Args:
         out: a folder that `check_out` let pass.
         chosen: settings and model, which must be equal for a run to go on.
-        files: the data, which must be equal too.
+        hashes: of the data, which must be equal too.
         overwrite: delete what a run left there.
 
     Raises:
@@ -97,7 +97,7 @@ def claim(
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         _clear(out)
-    identity = {**chosen, "data": [models.sha256(file) for file in files]}
+    identity = {**chosen, "data": list(hashes)}
     text, started = json.dumps(identity, indent=1), out / STARTED
     if started.exists() and started.read_text(encoding="utf-8") != text:
         raise BadInput(

@@ -49,3 +49,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A folder with an encoder that fits a test."""
+    from tiny import encoder_folder
+
+    return encoder_folder(tmp_path_factory.mktemp("tiny"))

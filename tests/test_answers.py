@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import encoder_folder
 
 from kie_course import BadInput, answers, data, heads, training
 from kie_course.answers import Reader
@@ -17,11 +16,6 @@ CPU = training.Settings(
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    return encoder_folder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

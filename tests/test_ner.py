@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
-from tiny import encoder_folder
 
 from kie_course import BadInput, data, model_card, models, ner, training
 from kie_course.data import Sentence
@@ -58,11 +57,6 @@ def tagger() -> ner.Tagger:
     corpus = small_corpus()
     run = replace(CPU, epochs=3, frozen_layers=3)
     return ner.train(corpus, corpus, settings=run, progress=False)
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    return encoder_folder(tmp_path_factory.mktemp("tiny"))
 
 
 # ----------------------------------------------------------------------- alignment

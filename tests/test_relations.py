@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import encoder_folder
 
 from kie_course import BadInput, corpus, data, heads, relations, training
 from kie_course.data import NO_RELATION, MarkedPair
@@ -19,11 +18,6 @@ BOTH = {"bought": (("ORG",), ("ORG",)), "from": (("PER",), ("LOC",))}
 """What may be related to what in the toy texts."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    return encoder_folder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

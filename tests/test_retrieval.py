@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
-from tiny import DOCUMENTS, encoder_folder
+from tiny import DOCUMENTS
 from torch.nn.functional import normalize
 
 from kie_course import BadInput, data, models, retrieval, systems, training
@@ -33,11 +33,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def encoder() -> retrieval.BiEncoder:
     return retrieval.load(device="cpu", bf16=False)
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    return encoder_folder(tmp_path_factory.mktemp("tiny"))
 
 
 def numbered(texts: list[str]) -> dict[str, str]:

@@ -177,6 +177,7 @@ def test_import_is_light(module):
 
 
 LAYERS = (
+    "layout",
     *("data", "models", "model_card", "attention", "bert", "training", "plots"),
     "notebooks",
     *("ner", "ner_report"),

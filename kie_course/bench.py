@@ -2,11 +2,12 @@
 
 Speeds are ratios of wall time on one machine, the recipes interleaved, median of three
 rounds; each round has its own seed, and every recipe is scored, so that a fast one
-cannot be a bad one.
+cannot be a bad one. Beside it: `speed`, the parts that compare no quality.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import statistics
@@ -17,20 +18,31 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from kie_course import SEED, BadInput, data, index, models, ner, retrieval, training
-from kie_course.bert import Bert
+from kie_course import (
+    SEED,
+    BadInput,
+    data,
+    index,
+    models,
+    ner,
+    retrieval,
+    speed,
+    training,
+)
 from kie_course.data import Beir, Sentence
+from kie_course.speed import ROUNDS
 
-ROUNDS = 3
 SENTENCES = 1500
 """Of the course's corpus, to train on: enough for steady ratios, in half an hour."""
 COMPRESSED = ("SQfp16", "SQ8", "SQ4", "PQ48")
 """Kinds of compressed index, see `index.compress`."""
+ARTICLE = "article (padded to 128, fp32)"
 ARTICLE_WIDTH = 128
 """Word pieces to which the article pads every sentence."""
 
@@ -43,9 +55,13 @@ def run(parts: list[str] | None = None) -> dict:
     """
     known = {
         "training": training_speed,
+        "retriever": retriever,
         "intents": intents,
-        "encoder": encoder_speed,
+        "encoder": speed.written_out,
+        "encode": speed.encode,
         "index": index_sizes,
+        "growth": speed.growth,
+        "throughput": speed.throughput,
     }
     if unknown := set(parts or ()) - set(known):
         raise BadInput(f"no benchmark {unknown.pop()!r}; there is: {', '.join(known)}")
@@ -55,35 +71,48 @@ def run(parts: list[str] | None = None) -> dict:
 # --- training speed: the article's recipe, the library's trainer, ours ---------------
 
 
+Recipe = Callable[[list[Sentence], int], tuple[ner.Tagger, training.History]]
+
+
 def training_speed() -> dict:
-    """Fine-tune one encoder on the course's corpus in five ways: time and span F1."""
+    """Fine-tune one encoder on the course's corpus in several ways.
+
+    Returns:
+        for each way median `seconds`, `speed` relative to the article's, `padded`
+        tokens per real token, and strict span F1 on dev and test, as mean and by seed.
+    """
     train = data.load_sentences("train")
     random.Random(SEED).shuffle(train)
     train = train[:SENTENCES]
     test = data.load_sentences("dev") + data.load_sentences("test")
-    recipes: dict[str, Callable[[list[Sentence], int], ner.Tagger]] = {
-        "article (padded to 128, fp32)": lambda s, seed: _article(s, seed),
+    recipes: dict[str, Recipe] = {
+        ARTICLE: lambda s, seed: _ours(s, seed, width=ARTICLE_WIDTH),
         "Trainer, dynamic padding": lambda s, seed: _trainer(s, seed, "random"),
         "Trainer, grouped by length": lambda s, seed: _trainer(
             s, seed, "group_by_length"
         ),
-        "ours, fp32": lambda s, seed: _ours(s, seed, bf16=False),
+        "ours, fp32": lambda s, seed: _ours(s, seed),
     }
     if models.has_bf16(models.device()):
+        recipes["Trainer, grouped by length, bf16"] = lambda s, seed: _trainer(
+            s, seed, "group_by_length", bf16=True
+        )
         recipes["ours, bf16"] = lambda s, seed: _ours(s, seed, bf16=True)
-    seconds, f1 = defaultdict(list), defaultdict(list)
+    seconds, f1, padded = defaultdict(list), defaultdict(list), {}
     for round_ in range(ROUNDS):
         for name, recipe in recipes.items():
             start = time.perf_counter()
-            tagger = recipe(train, training.Settings().seed + round_)
+            tagger, history = recipe(train, training.Settings().seed + round_)
             seconds[name].append(time.perf_counter() - start)
+            padded[name] = history.padded_tokens / history.real_tokens
             f1[name].append(ner.evaluate(tagger, test)["f1"])
             _say(f"{name}: {seconds[name][-1]:.1f} s, F1 {f1[name][-1]:.3f}")
-    slowest = statistics.median(seconds["article (padded to 128, fp32)"])
+    slowest = statistics.median(seconds[ARTICLE])
     return {
         name: {
             "seconds": statistics.median(values),
             "speed": slowest / statistics.median(values),
+            "padded": padded[name],
             "f1": statistics.mean(f1[name]),
             "f1_by_seed": f1[name],
         }
@@ -106,40 +135,33 @@ def _prepare(sentences: list[Sentence], seed: int):
     return ner.Tagger(model, tokenizer, bf16=False), windows
 
 
-def _ours(sentences: list[Sentence], seed: int, bf16: bool) -> ner.Tagger:
-    tagger, windows = _prepare(sentences, seed)
-    settings = replace(training.Settings(), seed=seed, bf16=bf16)
-    pad_id = tagger.tokenizer.pad_token_id
-    training.fit(
-        tagger.model,
-        windows,
-        lambda batch: ner.collate(batch, pad_id),
-        ner.token_loss,
-        settings,
-        progress=False,
-    )
-    return tagger
-
-
-def _article(sentences: list[Sentence], seed: int) -> ner.Tagger:
+def _ours(
+    sentences: list[Sentence], seed: int, bf16: bool = False, width: int = 0
+) -> tuple[ner.Tagger, training.History]:
+    """The course's loop; with a width every sentence is padded to it."""
     tagger, windows = _prepare(sentences, seed)
     pad_id = tagger.tokenizer.pad_token_id
     fill = {"input_ids": pad_id, "attention_mask": 0, "labels": ner.IGNORE}
 
     def collate(batch: list[ner.Window]) -> dict[str, torch.Tensor]:
+        tensors = ner.collate(batch, pad_id)
+        if not width:
+            return tensors
         return {
-            key: pad(tensor, (0, ARTICLE_WIDTH - tensor.shape[1]), value=fill[key])
-            for key, tensor in ner.collate(batch, pad_id).items()
+            key: pad(tensor, (0, width - tensor.shape[1]), value=fill[key])
+            for key, tensor in tensors.items()
         }
 
-    settings = replace(training.Settings(), seed=seed, bf16=False)
-    training.fit(
+    settings = replace(training.Settings(), seed=seed, bf16=bf16)
+    history = training.fit(
         tagger.model, windows, collate, ner.token_loss, settings, progress=False
     )
-    return tagger
+    return tagger, history
 
 
-def _trainer(sentences: list[Sentence], seed: int, sampling: str) -> ner.Tagger:
+def _trainer(
+    sentences: list[Sentence], seed: int, sampling: str, bf16: bool = False
+) -> tuple[ner.Tagger, training.History]:
     """Hugging Face's Trainer with the same model, data and hyper-parameters."""
     from transformers import (
         DataCollatorForTokenClassification,
@@ -149,34 +171,167 @@ def _trainer(sentences: list[Sentence], seed: int, sampling: str) -> ner.Tagger:
     from transformers.trainer_callback import PrinterCallback
 
     tagger, windows = _prepare(sentences, seed)
-    ours = training.Settings()
+    history = training.History()
+
+    def count(model: torch.nn.Module, inputs: tuple, named: dict) -> None:
+        history.real_tokens += int(named["attention_mask"].sum())
+        history.padded_tokens += named["attention_mask"].numel()
+
+    counter = tagger.model.register_forward_pre_hook(count, with_kwargs=True)
     rows = [{"input_ids": w.input_ids, "labels": w.labels} for w in windows]
+    settings = replace(training.Settings(), seed=seed, bf16=bf16)
     with tempfile.TemporaryDirectory() as folder, models.quiet():
         trainer = Trainer(
             tagger.model,
             TrainingArguments(
-                folder,
-                learning_rate=ours.learning_rate,
-                num_train_epochs=ours.epochs,
-                per_device_train_batch_size=ours.batch_size,
-                weight_decay=ours.weight_decay,
-                max_grad_norm=ours.clip,
-                warmup_steps=ours.warmup,
-                lr_scheduler_type="linear",
-                train_sampling_strategy=sampling,
-                seed=seed,
-                use_cpu=models.device().type == "cpu",
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
+                folder, train_sampling_strategy=sampling, **_arguments(settings)
             ),
             DataCollatorForTokenClassification(tagger.tokenizer),
             rows,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return tagger
+    counter.remove()
+    return tagger, history
+
+
+def _arguments(settings: training.Settings) -> dict:
+    """The same settings in the words of Transformers' `TrainingArguments`."""
+    return {
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.clip,
+        "warmup_steps": settings.warmup,
+        "lr_scheduler_type": "linear",
+        "seed": settings.seed,
+        "bf16": settings.bf16,
+        "use_cpu": models.device().type == "cpu",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+# --- a retriever: sentence-transformers' trainer, ours --------------------------------
+
+
+def retriever() -> dict:
+    """Tune a retriever on the course's help centre: `tuned_retrievers`."""
+    if importlib.util.find_spec("datasets") is None:
+        return {
+            "skipped": "sentence-transformers trains with one more package: "
+            'pip install "sentence-transformers[train]"'
+        }
+    return tuned_retrievers(data.load_retrieval())
+
+
+def tuned_retrievers(collection: Beir) -> dict:
+    """Two trainers at equal pairs, batches, settings and steps, without dev.
+
+    Returns:
+        for each way median `seconds`, `speed` relative to sentence-transformers in 32
+        bits, `steps`, and nDCG@10 on test, as mean and by seed.
+    """
+    ways = {THEIRS: (_sentence_transformers, False), "ours, fp32": (_our_pairs, False)}
+    if models.has_bf16(models.device()):
+        ways["sentence-transformers, bf16"] = (_sentence_transformers, True)
+        ways["ours, bf16"] = (_our_pairs, True)
+    seconds, ndcg, steps = defaultdict(list), defaultdict(list), {}
+    for round_ in range(ROUNDS):
+        for name, (way, bf16) in ways.items():
+            seed = retrieval.RECIPE.seed + round_
+            settings = replace(retrieval.RECIPE, seed=seed, bf16=bf16)
+            start = speed.clock()
+            encoder, steps[name] = way(collection, settings)
+            seconds[name].append(speed.clock() - start)
+            ranker = retrieval.Dense(encoder, collection.documents)
+            scores = retrieval.evaluate(ranker, collection, "test")
+            ndcg[name].append(retrieval.mean(scores)["ndcg@10"])
+            _say(f"{name}: {seconds[name][-1]:.1f} s, nDCG@10 {ndcg[name][-1]:.3f}")
+    reference = statistics.median(seconds[THEIRS])
+    return {
+        name: {
+            "seconds": statistics.median(values),
+            "speed": reference / statistics.median(values),
+            "steps": steps[name],
+            "ndcg@10": statistics.mean(ndcg[name]),
+            "ndcg@10_by_seed": ndcg[name],
+        }
+        for name, values in seconds.items()
+    }
+
+
+THEIRS = speed.THEIRS
+TEMPERATURE = 0.05
+
+
+def _our_pairs(
+    collection: Beir, settings: training.Settings
+) -> tuple[retrieval.BiEncoder, int]:
+    """What `retrieval.train` does, less dev: the tuned encoder and its steps."""
+    training.set_seed(settings.seed)
+    encoder = retrieval.load(bf16=False)
+    pairs = retrieval.make_pairs(encoder, collection, collection.judgements["train"], 0)
+
+    def loss(network, batch):
+        query, document = (
+            encoder.embed(batch[f"{k}_ids"], batch[f"{k}_attention_mask"], network)
+            for k in ("query", "document")
+        )
+        return retrieval.info_nce(query, document, batch["known"], TEMPERATURE)
+
+    history = training.fit(
+        encoder.model,
+        pairs,
+        lambda batch: retrieval.collate(batch, encoder.tokenizer.pad_token_id),
+        loss,
+        settings,
+        progress=False,
+    )
+    return encoder, len(history.loss)
+
+
+def _sentence_transformers(
+    collection: Beir, settings: training.Settings
+) -> tuple[retrieval.BiEncoder, int]:
+    """Its trainer on the same pairs; its loss knows no second answer of a query."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import (
+        MultipleNegativesRankingLoss,
+    )
+    from transformers.trainer_callback import PrinterCallback
+
+    training.set_seed(settings.seed)
+    learn = collection.judgements["train"]
+    pairs = [
+        (collection.queries[query], collection.documents[answer])
+        for query in retrieval.relevant(learn)
+        for answer in sorted(retrieval.best(learn[query]))
+    ]
+    queries, answers = map(list, zip(*pairs, strict=True))
+    encoder = retrieval.load(bf16=False)
+    device = models.device().type
+    with tempfile.TemporaryDirectory() as folder, models.quiet():
+        model = SentenceTransformer(str(models.shipped_folder()), device=device)
+        model.max_seq_length = encoder.limit
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(folder, **_arguments(settings)),
+            train_dataset=Dataset.from_dict({"query": queries, "answer": answers}),
+            loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    encoder.model = model[0].auto_model.eval()
+    return encoder, trainer.state.global_step
 
 
 # --- intents: 10 labelled questions each, and their names as documents ----------------
@@ -247,44 +402,6 @@ def _accuracy(ranker: retrieval.Ranker, rows: list[tuple[str, str]]) -> float:
     return sum(hits) / len(hits)
 
 
-# --- the encoder written out, beside the library's ------------------------------------
-
-SHAPES = ((16, 64), (1, 32))
-"""Sentences and word pieces: a batch, and a single question."""
-PASSES = 50
-"""Of each encoder over one batch, in turn."""
-
-
-def encoder_speed() -> dict:
-    """Lesson 05's encoder against Transformers' with its fused attention.
-
-    The same weights and texts, 32 bits, nothing padded; a speed above 1 says that ours
-    is the faster.
-    """
-    encoders = {
-        "ours": Bert.from_pretrained().to(models.device()),
-        "theirs": models.load("AutoModel", attn_implementation="sdpa")
-        .to(models.device())
-        .eval(),
-    }
-    figures = {}
-    for shape in SHAPES:
-        ids = torch.randint(1000, 20_000, shape, device=models.device())
-        mask, seconds = torch.ones_like(ids), defaultdict(list)
-        for _ in range(PASSES):
-            for name, encoder in encoders.items():
-                start = time.perf_counter()
-                with torch.inference_mode():
-                    encoder(input_ids=ids, attention_mask=mask).last_hidden_state.cpu()
-                seconds[name].append(time.perf_counter() - start)
-        medians = {name: statistics.median(all_) for name, all_ in seconds.items()}
-        figures["{} x {}".format(*shape)] = {
-            **{f"{name}_seconds": value for name, value in medians.items()},
-            "speed": medians["theirs"] / medians["ours"],
-        }
-    return figures
-
-
 # --- an index, exact and compressed ---------------------------------------------------
 
 
@@ -324,25 +441,77 @@ def _say(line: str) -> None:
 
 
 def table(figures: dict) -> str:
-    """The figures as aligned text, ratios against the article's recipe."""
+    """The figures as aligned text; `x` is a speed relative to the one stated."""
     lines = []
-    for name, row in figures.get("training", {}).items():
-        lines.append(
-            f"{name:32} {row['seconds']:8.1f} s {row['speed']:6.2f}x F1 {row['f1']:.3f}"
-        )
-    for name, value in figures.get("intents", {}).items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        lines.append(f"{'banking77 ' + name:32} {shown}")
-    for name, row in figures.get("encoder", {}).items():
-        lines.append(
-            f"{'own encoder, ' + name:32} {row['speed']:6.2f}x Transformers with SDPA"
-        )
-    for name, row in figures.get("index", {}).items():
-        shown = row
-        if name != "skipped":
-            shown = (
-                f"{row['bytes'] / 1e6:8.2f} MB recall@10 {row['recall@10']:.3f} "
-                f"{row['ms_per_query']:.2f} ms a query"
-            )
-        lines.append(f"{'index ' + name:32} {shown}")
+    for part, rows in figures.items():
+        if "skipped" in rows:
+            rows = {"skipped": rows}
+        for name, row in rows.items():
+            label = f"{TITLES[part]}{name}"
+            if isinstance(row, dict) and "skipped" in row:
+                shown = row["skipped"]
+            else:
+                shown = ROWS[part](row)
+            lines.append(f"{label:44} {shown}")
     return "\n".join(lines)
+
+
+def _intents_row(value: float | list[float]) -> str:
+    values = value if isinstance(value, list) else [value]
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def _index_row(row: dict) -> str:
+    return (
+        f"{row['bytes'] / 1e6:8.2f} MB recall@10 {row['recall@10']:.3f} "
+        f"{row['ms_per_query']:.2f} ms a query"
+    )
+
+
+def _growth_row(row: dict) -> str:
+    whole = f"{row['seconds']:8.1f} s " if "seconds" in row else ""
+    return f"{whole}{row['tokens_per_second']:10,.0f} tokens a second"
+
+
+def _throughput_row(row: dict) -> str:
+    reached = f"{row['operations_per_second'] / 1e12:8.2f} TFLOP/s"
+    if "tokens_per_second" not in row:
+        return f"{reached} {row['precision']}, {row['device']}"
+    shown = f"{reached} {row['share_of_product']:.1%} of the matrix product"
+    if "share_of_peak" in row:
+        shown += f", {row['share_of_peak']:.1%} of the published peak"
+    shown += f", {row['tokens_per_second']:,.0f} tokens a second"
+    if "memory_bytes" in row:
+        shown += f", {row['memory_bytes'] / 1e9:.1f} GB"
+    return shown
+
+
+TITLES = {
+    "training": "",
+    "retriever": "retriever, ",
+    "intents": "banking77 ",
+    "encoder": "own encoder, ",
+    "encode": "encode, ",
+    "index": "index ",
+    "growth": "growth, ",
+    "throughput": "throughput, ",
+}
+ROWS: dict[str, Callable[[Any], str]] = {
+    "training": lambda row: (
+        f"{row['seconds']:8.1f} s {row['speed']:6.2f}x F1 {row['f1']:.3f} "
+        f"{row['padded']:.3f} tokens per real one"
+    ),
+    "retriever": lambda row: (
+        f"{row['seconds']:8.1f} s {row['speed']:6.2f}x nDCG@10 {row['ndcg@10']:.3f} "
+        f"{row['steps']} steps"
+    ),
+    "intents": _intents_row,
+    "encoder": lambda row: f"{row['speed']:6.2f}x Transformers with SDPA",
+    "encode": lambda row: (
+        f"{row['texts_per_second']:8.1f} texts a second {row['speed']:6.2f}x "
+        f"largest difference {row['difference']:.1e}"
+    ),
+    "index": _index_row,
+    "growth": _growth_row,
+    "throughput": _throughput_row,
+}

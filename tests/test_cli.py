@@ -715,10 +715,10 @@ def test_bench_prints_figures_as_table_or_json(monkeypatch):
 
 
 def test_bench_times_the_written_out_encoder(monkeypatch):
-    from kie_course import bench
+    from kie_course import speed
 
-    monkeypatch.setattr(bench, "SHAPES", ((2, 4),))
-    monkeypatch.setattr(bench, "PASSES", 2)
+    monkeypatch.setattr(speed, "SHAPES", ((2, 4),))
+    monkeypatch.setattr(speed, "PASSES", 2)
     (row,) = report("bench", "--only", "encoder")["encoder"].values()
     assert row["speed"] == row["theirs_seconds"] / row["ours_seconds"] > 0
     assert "own encoder, 2 x 4" in done("bench", "--only", "encoder")

@@ -184,6 +184,7 @@ LAYERS = (
     *("ranking", "encoder", "index", "retrieval", "rerank", "systems"),
     "retrieval_report",
     *("heads", "relations", "answers", "summaries"),
+    *("speed", "bench"),
 )
 
 

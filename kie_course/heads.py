@@ -109,6 +109,11 @@ class Head(torch.nn.Module):
         self.linear = torch.nn.Linear(width, len(self.outputs))
         self.to(models.device(self.settings.device))
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.base_model.device
+
     def forward(self, input_ids, attention_mask, token_type_ids) -> torch.Tensor:
         """Logits: (batch, class), or (batch, piece, end of the answer)."""
         inputs = input_ids, attention_mask, token_type_ids
@@ -147,13 +152,12 @@ class Head(torch.nn.Module):
         """Logits of every example, on the CPU, in the order given."""
         found: list[torch.Tensor] = [torch.empty(0)] * len(examples)
         order = sorted(range(len(examples)), key=lambda i: len(examples[i]))
-        device = self.base_model.device
         self.eval()
         for start in tqdm(range(0, len(order), 64), desc="head", disable=not progress):
             chosen = order[start : start + 64]
             batch = collate([examples[i] for i in chosen], self.tokenizer.pad_token_id)
-            batch = {k: v.to(device) for k, v in batch.items() if k != "target"}
-            context = models.autocast(device, self.settings.bf16)
+            batch = {k: v.to(self.device) for k, v in batch.items() if k != "target"}
+            context = models.autocast(self.device, self.settings.bf16)
             with torch.inference_mode(), context:
                 rows = self(**batch).cpu()
             for i, row in zip(chosen, rows, strict=True):
@@ -258,7 +262,7 @@ def train(
         "dev": head.evaluate(dev, calibrate=True),
         "settings": {
             **asdict(settings),
-            "device": head.base_model.device.type,
+            "device": head.device.type,
             "model": str(model or models.SHIPPED),
             "train_items": len(train),
             "dev_items": len(dev),

@@ -25,6 +25,8 @@ RUN_FILES = (
     "README.md",
     "retrieval.json",
     "rerank.json",
+    "head.json",
+    "head.safetensors",
     "config.json",
     "model.safetensors",
     "tokenizer.json",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SHAPE
 from torch.nn.functional import cross_entropy
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertModel
 
 from kie_course import BadInput, models, rerank, retrieval, systems, training
 from kie_course.data import Beir
@@ -39,13 +39,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cross() -> rerank.CrossEncoder:
+def cross(tmp_path_factory) -> rerank.CrossEncoder:
     """Random, with weights so large that logits differ; reads 16 pieces at once."""
+    folder = tmp_path_factory.mktemp("random")
     torch.manual_seed(3)
-    config = BertConfig(num_labels=1, initializer_range=0.3, **SHAPE)
-    model = BertForSequenceClassification(config).eval()
-    tokenizer = models.load_tokenizer()
-    return rerank.CrossEncoder(model, tokenizer, "bm25", max_length=16, bf16=False)
+    BertModel(BertConfig(initializer_range=0.3, **SHAPE)).save_pretrained(folder)
+    models.load_tokenizer().save_pretrained(folder)
+    model = rerank.Relevance(["relevance"], folder, CPU).eval()
+    return rerank.CrossEncoder(model, "bm25", max_length=16, bf16=False)
 
 
 def collection() -> Beir:
@@ -97,7 +98,7 @@ def test_query_and_document_stand_in_one_input(cross):
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_every_piece_of_a_document_is_read_beside_the_query(asked, length):
-    cross = rerank.CrossEncoder(Limit(), Numbers(), "bm25", max_length=16)
+    cross = rerank.CrossEncoder(Limit(), "bm25", max_length=16)
     (rows,) = cross.windows([(" ".join("q" * asked), " ".join("d" * length))])
     assert {len(row.query) for row in rows} == {2 + min(asked, 6)}
     assert all(len(row.query) + len(row.window) <= 16 for row in rows)
@@ -115,20 +116,22 @@ class Numbers:
 
 
 class Limit:
+    tokenizer = Numbers()
     config = type("Config", (), {"max_position_embeddings": 512})
 
 
 # ------------------------------------------------------------------------ the scores
 
 
-def test_scores_are_the_models_logits(cross):
+def test_scores_are_one_linear_layer_on_the_mean_of_the_states(cross):
     pairs = list(itertools.product(["a cat", "", "train"], ["stove", "a dog bell"]))
     found = cross.scores(pairs, batch_size=4)
     assert found.std() > 0.05
     for (query, document), score in zip(pairs, found, strict=True):
         inputs = cross.tokenizer(query, document, return_tensors="pt")
         with torch.no_grad():
-            expected = float(cross.model(**inputs).logits)
+            states = cross.model.base_model(**inputs).last_hidden_state
+            expected = float(cross.model.linear(states.mean(dim=1)))
         assert score == pytest.approx(expected, abs=1e-5)
     assert cross.scores([]).shape == (0,)
 
@@ -280,7 +283,7 @@ def test_gradients_of_trimmed_groups_are_those_of_the_padded_batch(cross):
             cross_entropy(
                 rerank.relevance(cross.model, batch)[None], torch.tensor([2])
             ),
-            cross_entropy(cross.model(**batch).logits.T, torch.tensor([2])),
+            cross_entropy(cross.model(**batch).T, torch.tensor([2])),
         )
     ]
     for one, other in zip(*parts, strict=True):

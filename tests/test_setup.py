@@ -181,9 +181,9 @@ LAYERS = (
     *("data", "models", "model_card", "attention", "bert", "training", "plots"),
     "notebooks",
     *("ner", "ner_report"),
-    *("ranking", "encoder", "index", "retrieval", "rerank", "systems"),
-    "retrieval_report",
+    *("ranking", "encoder", "index", "retrieval"),
     *("heads", "relations", "answers", "summaries"),
+    *("rerank", "systems", "retrieval_report"),
     *("speed", "bench"),
 )
 

@@ -1,9 +1,9 @@
-"""The cross-encoder: it reads query and document together, and re-ranks a short list.
+"""The cross-encoder: it reads query and document together, to re-rank a short list.
 
-Nothing can be stored, so a first stage finds the candidates and this one orders the
-best of them: Nogueira and Cho (2019), *Passage re-ranking with BERT*. It learns from an
-answer among hard negatives, the first stage's own mistakes: Gao, Dai and Callan (2021),
-*Rethink training of BERT rerankers*. Taught in lesson 07.
+Nothing can be stored, so a first stage finds the candidates and this one reads the
+best of them again: Nogueira and Cho (2019), *Passage re-ranking with BERT*. It learns
+from an answer among hard negatives, the first stage's own mistakes: Gao, Dai and Callan
+(2021), *Rethink training of BERT rerankers*. Taught in lesson 07.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kie_course.data import Beir
 from kie_course.encoder import MAX_LENGTH, by_length, cut, mean_pool
 from kie_course.heads import Head
 from kie_course.ranking import Ranker, Ranking, Remembered, evaluate, mean
-from kie_course.retrieval import best, learn_and_dev, relevant
+from kie_course.retrieval import best, fuse, learn_and_dev, relevant
 
 DEPTH = 50
 """Documents of the first stage that are read again."""
@@ -163,9 +163,11 @@ def load(
 
 
 class Reranked:
-    """A ranker: the best documents of a first stage, in a cross-encoder's order.
+    """A ranker: a cross-encoder reads a first stage's best again; both orders count.
 
-    What stands below `depth` keeps its order, below.
+    They are fused by rank: alone, a cross-encoder of few training queries stayed below
+    the first stage on dev, and together they were above it. What stands below `depth`
+    keeps its order, below.
     """
 
     def __init__(
@@ -193,10 +195,7 @@ class Reranked:
         for row, head in zip(found, heads, strict=True):
             scored = [(document, next(scores)) for document in head]
             scored.sort(key=lambda item: -item[1])
-            lowest = scored[-1][1] if scored else 0.0
-            tail = enumerate(row[self.depth :], start=1)
-            scored += [(document, lowest - place) for place, (document, _) in tail]
-            rankings.append(scored[:k])
+            rankings.append(fuse([row, scored], k))
         return rankings
 
 

@@ -160,25 +160,28 @@ class Scored(rerank.CrossEncoder):
         return np.array([float(document) for _, document in pairs])
 
 
-def test_the_head_of_a_ranking_is_put_in_order_and_the_tail_follows():
+def test_both_orders_of_the_head_are_fused_and_the_tail_follows():
     documents = {"a": "1", "b": "3", "c": "2", "d": "9", "e": "8"}
     first = Fixed("abcde")
     cross = Scored()
     ranked = rerank.Reranked(first, cross, documents, depth=3).rank(["x", "y"], k=5)
     for ranking in ranked:
-        assert [document for document, _ in ranking] == ["b", "c", "a", "d", "e"]
+        assert [document for document, _ in ranking] == ["b", "a", "c", "d", "e"]
         scores = [score for _, score in ranking]
-        assert scores[:3] == [3, 2, 1]
+        # b stands second in the first stage and first in the cross-encoder's order
+        assert scores[:2] == pytest.approx([1 / 62 + 1 / 61, 1 / 61 + 1 / 63])
+        assert scores[3:] == pytest.approx([1 / 64, 1 / 65])
         assert scores == sorted(scores, reverse=True)
     assert cross.pairs == [(q, documents[d]) for q in "xy" for d in "abc"]
     assert all(math.isfinite(score) for _, score in ranked[0])
 
 
 def test_few_hits_are_chosen_from_a_deep_list():
-    documents = {d: str(i) for i, d in enumerate("abcdefgh")}
+    documents = dict(zip("abcdefgh", "31246500", strict=True))
     first = Fixed("abcdefgh")
     ranked = rerank.Reranked(first, Scored(), documents, depth=6).rank(["x"], k=2)
-    assert [document for document, _ in ranked[0]] == ["f", "e"]
+    # by the cross-encoder: e f d a c b; ranks of e are 5 and 1, of a 1 and 4
+    assert [document for document, _ in ranked[0]] == ["a", "e"]
     assert first.asked == [6]
     assert rerank.Reranked(Fixed(""), Scored(), {}).rank(["x"]) == [[]]
 

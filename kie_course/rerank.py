@@ -30,8 +30,8 @@ from kie_course.retrieval import best, fuse, learn_and_dev, relevant
 DEPTH = 50
 """Documents of the first stage that are read again."""
 
-NEGATIVES = 7
-"""Wrong documents beside an answer."""
+NEGATIVES, MINED = 7, 500
+"""Wrong documents beside an answer; places of the first stage in which they stand."""
 
 SETTINGS_FILE = "rerank.json"
 
@@ -236,9 +236,11 @@ def make_groups(
 ) -> list[Group]:
     """Put each query's best answers among documents that are none.
 
-    Those are drawn from the first stage's best, as they are what will be re-ranked;
-    where it finds too few, from the whole collection. Of a long text the beginning is
-    learned from.
+    Those are drawn from the first stage's best, and among these from documents that
+    answer *some* training query: one that never does would tell itself by that alone,
+    and so would, later, every document that training never saw as an answer. Only where
+    these are too few the rest of the collection fills up. Of a long text the beginning
+    is learned from.
 
     Args:
         cross: whose tokenizer is used.
@@ -252,15 +254,21 @@ def make_groups(
     """
     check_size(collection, judgements)
     answers, dice = relevant(judgements), random.Random(seed)
-    ranked = first.rank([collection.queries[query] for query in answers], DEPTH)
+    seen = {document: None for right in answers.values() for document in sorted(right)}
+    asked = [collection.queries[query] for query in answers]
     chosen = []
-    for (query, right), ranking in zip(answers.items(), ranked, strict=True):
-        hard = [document for document, _ in ranking if document not in right]
-        others = [d for d in collection.documents if d not in {*right, *hard}]
-        missing = max(0, NEGATIVES - len(hard))
+    for (query, right), ranking in zip(
+        answers.items(), first.rank(asked, MINED), strict=True
+    ):
+        hard = [document for document, _ in ranking if document in seen]
+        hard = [document for document in hard if document not in right][:DEPTH]
         for answer in sorted(best(judgements[query])):
-            wrong = dice.sample(hard, min(NEGATIVES, len(hard)))
-            chosen.append((query, [answer, *wrong, *dice.sample(others, missing)]))
+            wrong: list[str] = []
+            for pool in (hard, seen, collection.documents):
+                if missing := NEGATIVES - len(wrong):
+                    free = [d for d in pool if d not in right and d not in wrong]
+                    wrong += dice.sample(free, min(missing, len(free)))
+            chosen.append((query, [answer, *wrong]))
     pairs = [
         (collection.queries[query], collection.documents[document])
         for query, documents in chosen

@@ -223,11 +223,15 @@ def window_of(cross, text: str) -> list[int]:
 
 def test_hard_ones_come_first_and_others_fill_the_group(cross):
     some = collection()
+    judged = {f"q{i}.1": {f"d{i}": 1} for i in (0, 3, 4, 5)}
+    first = Fixed(["x1", "d3", "d0", "x2", "d4"])
+    group, *_ = rerank.make_groups(cross, some, judged, first, 1)
+    names = {tuple(window_of(cross, text)): d for d, text in some.documents.items()}
+    found = [names[tuple(row.window)] for row in group.rows]
+    assert sorted(found[:3]) == ["d0", "d3", "d4"]  # the answer, the hard ones
+    assert found[3] == "d5"  # then what answers another query, x1 and x2 do not
+    assert len(set(found)) == rerank.NEGATIVES + 1
     judged = {"q0.1": {"d0": 1}}
-    (group,) = rerank.make_groups(cross, some, judged, Fixed(["d3", "d0", "d4"]), 1)
-    hard = [window_of(cross, some.documents[d]) for d in ("d3", "d4")]
-    assert sorted(row.window for row in group.rows[1:3]) == sorted(hard)
-    assert len({tuple(row.window) for row in group.rows}) == rerank.NEGATIVES + 1
     few = Beir(dict(list(some.documents.items())[:7]), some.queries, {})
     with pytest.raises(BadInput, match=r"needs 7 documents .* 'q0\.1' has 6"):
         rerank.make_groups(cross, few, judged, Fixed(["d3"]), 1)

@@ -350,8 +350,8 @@ def load_values(folder: str | Path | None = None) -> dict[str, str]:
     """Read the normalised value of every MONEY form of the documents, `values.csv`.
 
     Returns:
-        form to value, such as `{"£1.9m": "GBP 1900000"}`; a range is `? 3000000-5000000`,
-        and `?` stands for a currency that the form does not tell.
+        form to value, such as `{"£1.9m": "GBP 1900000"}`; a range has two amounts, as
+        in `? 3000000-5000000`; `?` stands for a currency that the form does not tell.
 
     Raises:
         BadInput: no such file, or other columns.

@@ -1162,7 +1162,7 @@ def fact_scores(gold, found, names):
     ),
 )
 
-# --- 08.9 the probability of a whole text ----------------------------------------------
+# --- 08.9 the probability of a whole text ---------------------------------------------
 
 
 def _log_cases(rng: np.random.Generator) -> list[tuple]:
@@ -1173,7 +1173,11 @@ def _log_cases(rng: np.random.Generator) -> list[tuple]:
         (even, np.array([[2, 0, 3], [1, 2, 3]]), 0),
         (even, np.array([[0, 0, 0], [2, 3, 0]]), 0),
         (even + np.array([0.0, 1.0, 2.0, 0.0]), np.array([[2, 3, 1], [3, 3, 3]]), 3),
-        (np.zeros((1, 6, 2)) + [0.0, 200.0], np.array([[0, 0, 0, 0, 0, 1]]), 1),
+        (
+            np.zeros((1, 6, 2)) + np.array([0.0, 200.0]),
+            np.array([[0, 0, 0, 0, 0, 1]]),
+            1,
+        ),
     ]
     for texts, places, symbols in ((1, 4, 5), (3, 5, 4), (4, 6, 3)):
         logits = rng.normal(size=(texts, places, symbols)).round(2) * 3
@@ -1204,8 +1208,8 @@ SURE = Exercise(
     title="How sure of the whole text?",
     points=2,
     idea=(
-        "A text is a chain of choices, and to stop is the last of them: logarithms add "
-        "up to the first END, and no further."
+        "A text is a chain of choices, and to stop is the last of them: add up the "
+        "logarithms as far as the first END."
     ),
     function="log_probabilities",
     cases=_log_cases,
@@ -1234,8 +1238,8 @@ def log_probabilities(logits, written, end):
         found.append(float(sum(rows[i, symbols[i]] for i in range(n))))
     return found
 """,
-            "Your function leaves END out: a decoder that might go on is less sure than "
-            "one that stops here.",
+            "Your function leaves END out: a decoder that might go on is less sure "
+            "than one that stops here.",
         ),
         Wrong(
             "mean-of-places",
@@ -1253,8 +1257,8 @@ def log_probabilities(logits, written, end):
         found.append(float(sum(rows[i, symbols[i]] for i in range(n)) / n))
     return found
 """,
-            "Your function gives the mean over the places: that is how sure a character "
-            "is. All of them together are less probable: add up.",
+            "Your function gives the mean over the places: that is how sure a "
+            "character is. All of them together are less probable: add up.",
         ),
         Wrong(
             "behind-the-end",
@@ -1309,8 +1313,9 @@ def log_probabilities(logits, written, end):
         found.append(float(np.log(chance)) if chance else float("-inf"))
     return found
 """,
-            "Your function multiplies probabilities and takes the logarithm at the end: "
-            "a long product becomes 0 before that. Add logarithms.",
+            "Your function multiplies probabilities and takes the logarithm at the "
+            "end: a long product becomes 0 before that. Add logarithms.",
+
         ),
     ),
 )

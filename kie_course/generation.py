@@ -234,15 +234,23 @@ class Writer(nn.Module):
             yield chosen, {name: rows.to(device) for name, rows in batch.items()}
 
     @torch.inference_mode()
-    def nats(self, items: Sequence[tuple[str, str]]) -> list[float]:
-        """Negative log-likelihood of each right text, all its characters and `END`."""
-        found = [0.0] * len(items)
+    def forced(self, items: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """Under teacher forcing: nats of each right text, and whether all is right.
+
+        Nats are summed over characters and `END`. All is right in free writing exactly
+        if it is here: up to the first error both see the same past (lesson 04b).
+        """
+        found: list[tuple[float, bool]] = [(0.0, False)] * len(items)
         for chosen, batch in self.batches(self.encode(items)):
             labels = batch.pop("labels")
-            logits = self(**batch).transpose(1, 2)  # (batch, symbol, target)
-            rows = cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-            for i, row in zip(chosen, rows.sum(1).tolist(), strict=True):
-                found[i] = row
+            logits = self(**batch)
+            nats = cross_entropy(
+                logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none"
+            ).sum(1)
+            right = ((logits.argmax(-1) == labels) | (labels == IGNORE)).all(1)
+            rows = zip(chosen, nats.tolist(), right.tolist(), strict=True)
+            for i, *row in rows:
+                found[i] = tuple(row)
         return found
 
     @torch.inference_mode()
@@ -275,13 +283,9 @@ class Writer(nn.Module):
         """
         if not items:
             raise BadInput("there is nothing to score: no pair was given")
-        written = [row["value"] for row in self.predict([text for text, _ in items])]
-        exact = sum(w == v for w, (_, v) in zip(written, items, strict=True))
+        nats, right = zip(*self.forced(items), strict=True)
         characters = sum(len(value) + 1 for _, value in items)
-        return {
-            "exact": exact / len(items),
-            "nats": sum(self.nats(items)) / characters,
-        }
+        return {"exact": sum(right) / len(items), "nats": sum(nats) / characters}
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), tokenizer and characters to a folder."""

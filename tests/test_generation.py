@@ -101,8 +101,8 @@ def test_a_later_character_changes_no_earlier_logit(untrained):
 
 def test_padding_changes_nothing(writer):
     items = [ITEMS[0], ("a much longer text about 1,234,743 euros", "EUR 1234743")]
-    alone = [writer.nats([item])[0] for item in items]
-    assert writer.nats(items) == pytest.approx(alone, abs=1e-4)
+    alone = [writer.forced([item])[0][0] for item in items]
+    assert [n for n, _ in writer.forced(items)] == pytest.approx(alone, abs=1e-4)
     texts = [text for text, _ in items]
     both = writer.predict(texts)
     for text, row in zip(texts, both, strict=True):
@@ -121,9 +121,21 @@ def test_it_learns_by_heart_and_stops_at_the_end(writer):
         assert 0 < row["probability"] <= 1
 
 
+def test_free_writing_is_right_exactly_where_forced_writing_is(writer):
+    items = [(f"{n} euros", f"EUR {n}") for n in (3, 13, 4, 31, 34, 77)]
+    free = [row["value"] for row in writer.predict([text for text, _ in items])]
+    forced = [right for _, right in writer.forced(items)]
+    assert forced == [w == v for w, (_, v) in zip(free, items, strict=True)]
+    assert {True, False} == set(forced)
+    assert writer.evaluate(items)["exact"] == sum(forced) / len(items)
+
+
 def test_the_probability_is_that_of_the_whole_text(writer):
     rows = writer.predict([text for text, _ in ITEMS])
-    nats = writer.nats([(row["text"], row["value"]) for row in rows])
+    nats, right = zip(
+        *writer.forced([(row["text"], row["value"]) for row in rows]), strict=True
+    )
+    assert all(right)
     sure = torch.tensor([row["probability"] for row in rows])
     torch.testing.assert_close(-sure.log(), torch.tensor(nats), atol=1e-4, rtol=1e-3)
 
@@ -138,7 +150,7 @@ def test_nats_are_a_loop_over_characters(untrained):
         (row.exp().sum().log() - row[label]).item()
         for row, label in zip(logits[0], pair.labels, strict=True)
     )
-    assert untrained.nats([(text, value)]) == pytest.approx([slow], abs=1e-4)
+    assert untrained.forced([(text, value)])[0][0] == pytest.approx(slow, abs=1e-4)
 
 
 def test_without_an_end_it_stops_at_the_longest(untrained):
@@ -180,7 +192,7 @@ def test_save_and_load(writer, tmp_path):
 
 def test_nothing_to_write(writer):
     assert writer.predict([]) == []
-    assert writer.nats([]) == []
+    assert writer.forced([]) == []
 
 
 def test_digits_are_spelled():

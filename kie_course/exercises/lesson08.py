@@ -1315,7 +1315,6 @@ def log_probabilities(logits, written, end):
 """,
             "Your function multiplies probabilities and takes the logarithm at the "
             "end: a long product becomes 0 before that. Add logarithms.",
-
         ),
     ),
 )

@@ -346,6 +346,30 @@ def load_messages(folder: str | Path | None = None) -> list[Message]:
     ]
 
 
+def load_values(folder: str | Path | None = None) -> dict[str, str]:
+    """Read the normalised value of every MONEY form of the documents, `values.csv`.
+
+    Returns:
+        form to value, such as `{"£1.9m": "GBP 1900000"}`; a range has two amounts, as
+        in `? 3000000-5000000`; `?` stands for a currency that the form does not tell.
+
+    Raises:
+        BadInput: no such file, or other columns.
+    """
+    path = Path(folder or home() / "data") / "values.csv"
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != ["form", "currency", "amount", "to"]:
+            raise BadInput(f"{path} has the columns {rows.fieldnames}")
+        return {
+            row["form"]: f"{row['currency']} "
+            + "-".join(filter(None, (row["amount"], row["to"])))
+            for row in rows
+        }
+
+
 def to_sentences(
     document: Document, types: Iterable[str] | None = None
 ) -> list[Sentence]:

@@ -141,6 +141,8 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
         ("after/made_answer_f1", "before/made_answer_f1", 0.08),
         ("after/made_answer_f1", "real_answer_f1/tuned", 0.2),
         ("summary_facts/taught", "summary_facts/lead", 0.1),
+        ("value_exact/writer", "value_exact/untrained", 0.4),
+        ("writer/uniform_nats", "writer/nats", 2.0),
     ],
 }
 

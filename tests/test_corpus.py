@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 
@@ -85,6 +86,41 @@ def test_no_query_is_worded_like_its_article():
     for query, text in collection.queries.items():
         article = collection.documents[query.rpartition("-")[0]]
         assert not {*runs(text, 5)} & {*runs(article, 5)}, query
+
+
+def test_every_amount_of_the_documents_has_one_value():
+    forms = {
+        d.text[m["start"] : m["end"]]
+        for d in DOCUMENTS
+        for m in d.entities
+        if m["type"] == "MONEY"
+    }
+    with (DATA / "values.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["form"] for row in rows) == sorted(forms)
+    for row in rows:
+        assert re.fullmatch(r"[A-Z]{3}|\?", row["currency"]), row
+        amount = Decimal(row["amount"])
+        assert amount > 0
+        assert row["amount"] == format(amount.normalize(), "f")
+        if row["to"]:
+            assert Decimal(row["to"]) > amount
+            assert row["to"] == format(Decimal(row["to"]).normalize(), "f")
+        digits = re.sub(r"\D", "", row["form"])
+        if digits and not row["to"]:  # the digits of the value are those of the form
+            assert row["amount"].replace(".", "").strip("0") == digits.strip("0"), row
+
+
+def test_values_are_read(tmp_path):
+    values = data.load_values()
+    assert values["19.9 MILLION DONG"] == "VND 19900000"
+    assert values["15p"] == "GBP 0.15"
+    assert values["$3-5 million"] == "? 3000000-5000000"
+    with pytest.raises(BadInput, match="does not exist"):
+        data.load_values(tmp_path)
+    (tmp_path / "values.csv").write_text("form,value\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="columns"):
+        data.load_values(tmp_path)
 
 
 def test_gender_origin_and_role_are_not_tied_together():

@@ -940,3 +940,17 @@ def test_facts_are_scored_as_sets_by_scikit_learn():
         assert value == pytest.approx(theirs)
         reach = [{h, t} <= set(names[i]) for i, h, _, t in sets[0]]
         assert ceiling == pytest.approx(sum(reach) / max(1, len(reach)))
+
+
+def test_log_probabilities_are_torchs_cross_entropy_up_to_the_end():
+    for (logits, written, end), answer in answers("08.9"):
+        labels = torch.tensor(written)
+        ends = labels == end
+        behind = ends.int().cumsum(1) - ends.int() > 0
+        nats = torch.nn.functional.cross_entropy(
+            torch.tensor(logits).transpose(1, 2),
+            labels.masked_fill(behind, -100),
+            reduction="none",
+        ).sum(1)
+        theirs = torch.where(ends.any(1), -nats, -math.inf)
+        assert answer == pytest.approx(theirs.tolist())

@@ -1,4 +1,4 @@
-"""Exercises of lesson 08: thresholds, pairs, markers, spans, answers and facts."""
+"""Exercises of lesson 08: thresholds, pairs, markers, spans, answers, facts, texts."""
 
 from __future__ import annotations
 
@@ -1162,4 +1162,161 @@ def fact_scores(gold, found, names):
     ),
 )
 
-EXERCISES = (THRESHOLD, AUROC, MARKERS, DIRECTED, SPAN, ANSWER, CHOICE, FACTS)
+# --- 08.9 the probability of a whole text ---------------------------------------------
+
+
+def _log_cases(rng: np.random.Generator) -> list[tuple]:
+    even = np.zeros((2, 3, 4))
+    cases: list[tuple] = [
+        (np.array([[[0.0, 2.0]]]), np.array([[0]]), 0),
+        (np.array([[[0.0, 2.0]]]), np.array([[1]]), 0),
+        (even, np.array([[2, 0, 3], [1, 2, 3]]), 0),
+        (even, np.array([[0, 0, 0], [2, 3, 0]]), 0),
+        (even + np.array([0.0, 1.0, 2.0, 0.0]), np.array([[2, 3, 1], [3, 3, 3]]), 3),
+        (
+            np.zeros((1, 6, 2)) + np.array([0.0, 200.0]),
+            np.array([[0, 0, 0, 0, 0, 1]]),
+            1,
+        ),
+    ]
+    for texts, places, symbols in ((1, 4, 5), (3, 5, 4), (4, 6, 3)):
+        logits = rng.normal(size=(texts, places, symbols)).round(2) * 3
+        written = rng.integers(0, symbols, (texts, places))
+        cases.append((logits, written, int(rng.integers(0, symbols))))
+    return cases
+
+
+def _log_probabilities(logits: np.ndarray, written: np.ndarray, end: int) -> list:
+    """Walk along each text; a softmax at a place is relative to what was written."""
+    found = []
+    for scores, symbols in zip(logits.tolist(), written.tolist(), strict=True):
+        total = 0.0
+        for row, symbol in zip(scores, symbols, strict=True):
+            gaps = sorted(score - row[symbol] for score in row)
+            widest = gaps[-1]
+            total -= widest + math.log(sum(math.exp(gap - widest) for gap in gaps))
+            if symbol == end:
+                break
+        else:
+            total = -math.inf
+        found.append(total)
+    return found
+
+
+SURE = Exercise(
+    id="08.9",
+    title="How sure of the whole text?",
+    points=2,
+    idea=(
+        "A text is a chain of choices, and to stop is the last of them: add up the "
+        "logarithms as far as the first END."
+    ),
+    function="log_probabilities",
+    cases=_log_cases,
+    oracle=_log_probabilities,
+    hints=(
+        "Take one text. Which of its places belong to it? Look for the first END.",
+        "The probability of a chain of choices is a product. What becomes of a product "
+        "under a logarithm?",
+        "ln softmax of a score is the score less the logarithm of the sum of all "
+        "exponentials. Subtract the largest score first, and nothing can overflow.",
+    ),
+    wrong=(
+        Wrong(
+            "end-left-out",
+            """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
+    found = []
+    for rows, symbols in zip(p, written.tolist()):
+        if end not in symbols:
+            found.append(float("-inf"))
+            continue
+        n = symbols.index(end)
+        found.append(float(sum(rows[i, symbols[i]] for i in range(n))))
+    return found
+""",
+            "Your function leaves END out: a decoder that might go on is less sure "
+            "than one that stops here.",
+        ),
+        Wrong(
+            "mean-of-places",
+            """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
+    found = []
+    for rows, symbols in zip(p, written.tolist()):
+        if end not in symbols:
+            found.append(float("-inf"))
+            continue
+        n = symbols.index(end) + 1
+        found.append(float(sum(rows[i, symbols[i]] for i in range(n)) / n))
+    return found
+""",
+            "Your function gives the mean over the places: that is how sure a "
+            "character is. All of them together are less probable: add up.",
+        ),
+        Wrong(
+            "behind-the-end",
+            """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
+    found = []
+    for rows, symbols in zip(p, written.tolist()):
+        if end not in symbols:
+            found.append(float("-inf"))
+            continue
+        found.append(float(sum(rows[i, s] for i, s in enumerate(symbols))))
+    return found
+""",
+            "Your function goes on behind END: what a decoder says there belongs to no "
+            "text.",
+        ),
+        Wrong(
+            "unfinished-counted",
+            """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
+    found = []
+    for rows, symbols in zip(p, written.tolist()):
+        n = symbols.index(end) + 1 if end in symbols else len(symbols)
+        found.append(float(sum(rows[i, symbols[i]] for i in range(n))))
+    return found
+""",
+            "Your function takes a text without END for a whole one: it was cut off, "
+            "and nobody knows how it would have gone on.",
+        ),
+        Wrong(
+            "product-first",
+            """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = np.exp(logits - top)
+    p = p / p.sum(axis=2, keepdims=True)
+    found = []
+    for rows, symbols in zip(p, written.tolist()):
+        if end not in symbols:
+            found.append(float("-inf"))
+            continue
+        chance = 1.0
+        for i in range(symbols.index(end) + 1):
+            chance *= float(rows[i, symbols[i]])
+        found.append(float(np.log(chance)) if chance else float("-inf"))
+    return found
+""",
+            "Your function multiplies probabilities and takes the logarithm at the "
+            "end: a long product becomes 0 before that. Add logarithms.",
+        ),
+    ),
+)
+
+EXERCISES = (THRESHOLD, AUROC, MARKERS, DIRECTED, SPAN, ANSWER, CHOICE, FACTS, SURE)

@@ -98,7 +98,6 @@ class Writer(nn.Module):
 
     Attributes:
         outputs: the characters that may be written.
-        spelled: whether digits are spelled out for the encoder, see `spell`.
         weights: of the last forward pass, last layer's cross-attention,
             (batch, heads, target, source).
         report, history: how it was trained.
@@ -112,15 +111,13 @@ class Writer(nn.Module):
         model: str | Path | None = None,
         settings: training.Settings | None = None,
         *,
-        spelled: bool = True,
         d_model: int = 128,
         layers: int = 2,
     ):
         super().__init__()
         self.outputs, self.settings = list(outputs), settings or self.recipe
-        self.shape = {"spelled": spelled, "d_model": d_model, "layers": layers}
-        self.spelled, self.weights = spelled, None
-        self.report, self.history = None, None
+        self.shape = {"d_model": d_model, "layers": layers}
+        self.weights, self.report, self.history = None, None, None
         training.set_seed(self.settings.seed)  # of the new weights
         self.tokenizer = models.load_tokenizer(model)
         self.base_model = models.load("AutoModel", model, add_pooling_layer=False)
@@ -152,9 +149,7 @@ class Writer(nn.Module):
         """Logits of each next symbol, (batch, target, symbol)."""
         tokens = inputs.shape[1]
         past = torch.ones(tokens, tokens, dtype=torch.bool, device=inputs.device).tril()
-        source = attention_mask[
-            :, None, None, :
-        ].bool()  # (batch, heads, query, source)
+        source = attention_mask.bool()[:, None, None]  # (batch, heads, query, source)
         states = self.decoder["symbol"](inputs) + self.decoder["place"].weight[:tokens]
         for layer in self.decoder["layers"]:
             states, weights = layer(states, encoded, past, source)
@@ -187,7 +182,7 @@ class Writer(nn.Module):
                     if strange
                     else f"{value[:40]!r}… is longer than {LONGEST - 1} characters"
                 )
-        texts = [spell(text) if self.spelled else text for text, _ in items]
+        texts = [spell(text) for text, _ in items]
         limit = models.max_length(self.base_model)
         rows = (
             self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
@@ -329,7 +324,6 @@ def train(
     outputs: Sequence[str] | None = None,
     model: str | Path | None = None,
     settings: training.Settings | None = None,
-    spelled: bool = True,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> Writer:
@@ -341,7 +335,6 @@ def train(
         outputs: characters that may be written; by default those of train.
         model: an encoder, see `models.resolve`.
         settings: by default `Writer.recipe`.
-        spelled: see `spell`.
         folder: where checkpoints go; an interrupted run found there is resumed.
         progress: show a bar on standard error.
 
@@ -350,7 +343,7 @@ def train(
     """
     if outputs is None:
         outputs = sorted({character for _, value in train for character in value})
-    writer = Writer(outputs, model, settings, spelled=spelled)
+    writer = Writer(outputs, model, settings)
     pairs = writer.encode(train)
     if writer.settings.frozen_layers == writer.config.num_hidden_layers:
         pairs = writer.read_once(pairs)

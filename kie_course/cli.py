@@ -190,7 +190,7 @@ def _recipe(defaults: Mapping[str, Any]) -> Sequence[Callable]:
         number("--batch-size N", "examples a step; lower it if memory runs out"),
         _option(
             "--gradient-checkpointing",
-            "compute every layer twice and keep less in memory, for large encoders",
+            "compute every layer twice, keep less in memory (default: compute once)",
             action="store_true",
         ),
         _option(

@@ -182,7 +182,7 @@ LAYERS = (
     "notebooks",
     *("ner", "ner_report"),
     *("ranking", "encoder", "index", "retrieval"),
-    *("heads", "relations", "answers", "summaries"),
+    *("heads", "relations", "answers", "summaries", "generation"),
     *("rerank", "systems", "retrieval_report"),
     *("speed", "bench"),
 )

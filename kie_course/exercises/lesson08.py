@@ -34,7 +34,7 @@ def _threshold(
     """Try every score that occurs, from below, until enough is rejected."""
     for threshold in [-math.inf, *sorted(outside)]:
         rejected = [score for score in outside if score <= threshold]
-        if len(rejected) >= share * len(outside):
+        if not outside or len(rejected) / len(outside) >= share:
             kept = [score for score in inside if score > threshold]
             return threshold, len(kept) / len(inside)
     raise AssertionError("all are rejected at the highest score")

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def run(parts: list[str] | None = None) -> dict:
 # --- training speed: the article's recipe, the library's trainer, ours ---------------
 
 
-Recipe = Callable[[list[Sentence], int], tuple[ner.Tagger, training.History]]
+Recipe = Callable[[list[Sentence], int], tuple[ner.Tagger, dict]]
 
 
 def training_speed() -> dict:
@@ -98,26 +99,51 @@ def training_speed() -> dict:
             s, seed, "group_by_length", bf16=True
         )
         recipes["ours, bf16"] = lambda s, seed: _ours(s, seed, bf16=True)
-    seconds, f1, padded = defaultdict(list), defaultdict(list), {}
-    for round_ in range(ROUNDS):
-        for name, recipe in recipes.items():
-            start = time.perf_counter()
-            tagger, history = recipe(train, training.Settings().seed + round_)
-            seconds[name].append(time.perf_counter() - start)
-            padded[name] = history.padded_tokens / history.real_tokens
-            f1[name].append(ner.evaluate(tagger, test)["f1"])
-            _say(f"{name}: {seconds[name][-1]:.1f} s, F1 {f1[name][-1]:.3f}")
-    slowest = statistics.median(seconds[ARTICLE])
+    return _compared(
+        {name: partial(recipe, train) for name, recipe in recipes.items()},
+        lambda tagger: ner.evaluate(tagger, test)["f1"],
+        "f1",
+        ARTICLE,
+    )
+
+
+def _compared(
+    ways: Mapping[str, Callable[[int], tuple[Any, dict]]],
+    score: Callable[[Any], float],
+    metric: str,
+    reference: str,
+) -> dict:
+    """Train in every way, the ways taking turns, a seed each round; time and score.
+
+    Args:
+        ways: by name; each takes a seed and gives a model and what else to report.
+        score: of a model.
+        metric: the score's name.
+        reference: the way whose speed is 1.
+    """
+    seconds, scores, facts = defaultdict(list), defaultdict(list), {}
+    for seed in range(SEED, SEED + ROUNDS):
+        for name, way in ways.items():
+            start = speed.clock()
+            model, facts[name] = way(seed)
+            seconds[name].append(speed.clock() - start)
+            scores[name].append(score(model))
+            _say(f"{name}: {seconds[name][-1]:.1f} s, {metric} {scores[name][-1]:.3f}")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         name: {
-            "seconds": statistics.median(values),
-            "speed": slowest / statistics.median(values),
-            "padded": padded[name],
-            "f1": statistics.mean(f1[name]),
-            "f1_by_seed": f1[name],
+            "seconds": median,
+            "speed": medians[reference] / median,
+            **facts[name],
+            metric: statistics.mean(scores[name]),
+            f"{metric}_by_seed": scores[name],
         }
-        for name, values in seconds.items()
+        for name, median in medians.items()
     }
+
+
+def _padding(history: training.History) -> dict:
+    return {"padded": history.padded_tokens / history.real_tokens}
 
 
 def _prepare(sentences: list[Sentence], seed: int):
@@ -137,7 +163,7 @@ def _prepare(sentences: list[Sentence], seed: int):
 
 def _ours(
     sentences: list[Sentence], seed: int, bf16: bool = False, width: int = 0
-) -> tuple[ner.Tagger, training.History]:
+) -> tuple[ner.Tagger, dict]:
     """The course's loop; with a width every sentence is padded to it."""
     tagger, windows = _prepare(sentences, seed)
     pad_id = tagger.tokenizer.pad_token_id
@@ -156,12 +182,12 @@ def _ours(
     history = training.fit(
         tagger.model, windows, collate, ner.token_loss, settings, progress=False
     )
-    return tagger, history
+    return tagger, _padding(history)
 
 
 def _trainer(
     sentences: list[Sentence], seed: int, sampling: str, bf16: bool = False
-) -> tuple[ner.Tagger, training.History]:
+) -> tuple[ner.Tagger, dict]:
     """Hugging Face's Trainer with the same model, data and hyper-parameters."""
     from transformers import (
         DataCollatorForTokenClassification,
@@ -192,7 +218,7 @@ def _trainer(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     counter.remove()
-    return tagger, history
+    return tagger, _padding(history)
 
 
 def _arguments(settings: training.Settings) -> dict:
@@ -239,33 +265,22 @@ def tuned_retrievers(collection: Beir) -> dict:
     if models.has_bf16(models.device()):
         ways["sentence-transformers, bf16"] = (_sentence_transformers, True)
         ways["ours, bf16"] = (_our_pairs, True)
-    seconds, ndcg, steps = defaultdict(list), defaultdict(list), {}
-    for round_ in range(ROUNDS):
-        for name, (way, bf16) in ways.items():
-            seed = retrieval.RECIPE.seed + round_
-            settings = replace(retrieval.RECIPE, seed=seed, bf16=bf16)
-            start = speed.clock()
-            encoder, steps[name] = way(collection, settings)
-            seconds[name].append(speed.clock() - start)
-            ranker = retrieval.Dense(encoder, collection.documents)
-            scores = retrieval.evaluate(ranker, collection, "test")
-            ndcg[name].append(retrieval.mean(scores)["ndcg@10"])
-            _say(f"{name}: {seconds[name][-1]:.1f} s, nDCG@10 {ndcg[name][-1]:.3f}")
-    reference = statistics.median(seconds[THEIRS])
-    return {
-        name: {
-            "seconds": statistics.median(values),
-            "speed": reference / statistics.median(values),
-            "steps": steps[name],
-            "ndcg@10": statistics.mean(ndcg[name]),
-            "ndcg@10_by_seed": ndcg[name],
-        }
-        for name, values in seconds.items()
-    }
+
+    def tuned(way: Callable, bf16: bool, seed: int) -> tuple[retrieval.BiEncoder, dict]:
+        settings = replace(retrieval.RECIPE, seed=seed, bf16=bf16)
+        encoder, steps = way(collection, settings)
+        return encoder, {"steps": steps}
+
+    def score(encoder: retrieval.BiEncoder) -> float:
+        ranker = retrieval.Dense(encoder, collection.documents)
+        values = retrieval.evaluate(ranker, collection, "test")
+        return retrieval.mean(values)["ndcg@10"]
+
+    called = {name: partial(tuned, *way) for name, way in ways.items()}
+    return _compared(called, score, "ndcg@10", THEIRS)
 
 
 THEIRS = speed.THEIRS
-TEMPERATURE = 0.05
 
 
 def _our_pairs(
@@ -276,18 +291,11 @@ def _our_pairs(
     encoder = retrieval.load(bf16=False)
     pairs = retrieval.make_pairs(encoder, collection, collection.judgements["train"], 0)
 
-    def loss(network, batch):
-        query, document = (
-            encoder.embed(batch[f"{k}_ids"], batch[f"{k}_attention_mask"], network)
-            for k in ("query", "document")
-        )
-        return retrieval.info_nce(query, document, batch["known"], TEMPERATURE)
-
     history = training.fit(
         encoder.model,
         pairs,
         lambda batch: retrieval.collate(batch, encoder.tokenizer.pad_token_id),
-        loss,
+        retrieval.pair_loss(encoder),
         settings,
         progress=False,
     )
@@ -326,7 +334,7 @@ def _sentence_transformers(
             model=model,
             args=SentenceTransformerTrainingArguments(folder, **_arguments(settings)),
             train_dataset=Dataset.from_dict({"query": queries, "answer": answers}),
-            loss=MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE),
+            loss=MultipleNegativesRankingLoss(model, scale=1 / encoder.temperature),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

@@ -85,7 +85,6 @@ class Head(torch.nn.Module):
     text_of: Callable[[Any], str]  # the text of an item
     outputs_in: Callable[[Sequence], list[str]]  # what training items choose from
     encode: Callable[[Sequence], list[Example]]
-    states: Callable[..., torch.Tensor]  # what the linear layer reads of the states
     score: Callable[[Sequence, bool, bool], dict]  # see `evaluate`
 
     def __init__(
@@ -122,6 +121,10 @@ class Head(torch.nn.Module):
         # In bfloat16 close choices would tie: the small last product keeps 32 bits.
         with torch.autocast(read.device.type, enabled=False):
             return self.linear(read)
+
+    def states(self, hidden, input_ids, attention_mask) -> torch.Tensor:
+        """What the linear layer reads: the mean of the real pieces, (batch, hidden)."""
+        return mean_pool(hidden, attention_mask)
 
     def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list]]:
         """Word-piece ids of texts, and their characters, without special tokens.
@@ -327,10 +330,6 @@ class TextClassifier(Classifier):
             self.example(row[:room], self.target(items[i][1]), len(row) > room, i)
             for i, row in enumerate(rows)
         ]
-
-    def states(self, hidden, input_ids, attention_mask) -> torch.Tensor:
-        """Mean state of the real pieces, (batch, hidden)."""
-        return mean_pool(hidden, attention_mask)
 
     def score(self, items: Sequence, calibrate: bool, progress: bool) -> dict:
         """See `scope_scores`."""

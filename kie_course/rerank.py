@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from kie_course import BadInput, model_card, models, training
 from kie_course.data import Beir
-from kie_course.encoder import MAX_LENGTH, by_length, cut, mean_pool
+from kie_course.encoder import MAX_LENGTH, by_length, cut
 from kie_course.heads import Head
 from kie_course.ranking import Ranker, Ranking, Remembered, evaluate, mean
 from kie_course.retrieval import best, fuse, learn_and_dev, relevant
@@ -36,7 +36,7 @@ NEGATIVES, MINED = 7, 500
 SETTINGS_FILE = "rerank.json"
 
 RECIPE = training.Settings(learning_rate=2e-4, epochs=2, batch_size=8)
-"""Settings that held-out queries chose; a batch is so many groups."""
+"""A batch is so many groups. Held-out queries chose the rate, for a head on `[CLS]`."""
 
 
 class Relevance(Head):
@@ -47,10 +47,6 @@ class Relevance(Head):
     """
 
     recipe = RECIPE
-
-    def states(self, hidden, input_ids, attention_mask) -> torch.Tensor:
-        """Mean state of the real pieces, (batch, hidden)."""
-        return mean_pool(hidden, attention_mask)
 
 
 class Row(NamedTuple):

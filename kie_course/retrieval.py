@@ -291,6 +291,21 @@ def collate(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:
     }
 
 
+def pair_loss(
+    encoder: BiEncoder, loss: Callable[..., torch.Tensor] = info_nce
+) -> Callable[..., torch.Tensor]:
+    """What `training.fit` minimises over batches that `collate` gave."""
+
+    def of_batch(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        query, document = (
+            encoder.embed(batch[f"{k}_ids"], batch[f"{k}_attention_mask"], network)
+            for k in ("query", "document")
+        )
+        return loss(query, document, batch["known"], encoder.temperature)
+
+    return of_batch
+
+
 def learn_and_dev(
     judgements: Mapping[str, Mapping], seed: int
 ) -> tuple[Mapping[str, Mapping[str, int]], Mapping[str, Mapping[str, int]]]:
@@ -367,19 +382,12 @@ def train(
         measured.append(mean(scores))
         return measured[-1]["ndcg@10"]
 
-    def batch_loss(network, batch):
-        query, document = (
-            encoder.embed(batch[f"{k}_ids"], batch[f"{k}_attention_mask"], network)
-            for k in ("query", "document")
-        )
-        return loss(query, document, batch["known"], temperature)
-
     pairs = make_pairs(encoder, collection, learn, hard_negatives)
     encoder.history = training.fit(
         encoder.model,
         pairs,
         lambda batch: collate(batch, encoder.tokenizer.pad_token_id),
-        batch_loss,
+        pair_loss(encoder, loss),
         settings,
         evaluate=dev_score,
         evaluate_first=True,

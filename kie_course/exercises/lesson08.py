@@ -1203,6 +1203,15 @@ def _log_probabilities(logits: np.ndarray, written: np.ndarray, end: int) -> lis
     return found
 
 
+# How wrong answers begin: log-probabilities `p`, then text by text.
+_BY_TEXT = """
+import numpy as np
+def log_probabilities(logits, written, end):
+    top = logits.max(axis=2, keepdims=True)
+    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
+    found = []
+    for rows, symbols in zip(p, written.tolist()):"""
+
 SURE = Exercise(
     id="08.9",
     title="How sure of the whole text?",
@@ -1224,13 +1233,8 @@ SURE = Exercise(
     wrong=(
         Wrong(
             "end-left-out",
-            """
-import numpy as np
-def log_probabilities(logits, written, end):
-    top = logits.max(axis=2, keepdims=True)
-    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
-    found = []
-    for rows, symbols in zip(p, written.tolist()):
+            _BY_TEXT
+            + """
         if end not in symbols:
             found.append(float("-inf"))
             continue
@@ -1243,13 +1247,8 @@ def log_probabilities(logits, written, end):
         ),
         Wrong(
             "mean-of-places",
-            """
-import numpy as np
-def log_probabilities(logits, written, end):
-    top = logits.max(axis=2, keepdims=True)
-    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
-    found = []
-    for rows, symbols in zip(p, written.tolist()):
+            _BY_TEXT
+            + """
         if end not in symbols:
             found.append(float("-inf"))
             continue
@@ -1262,13 +1261,8 @@ def log_probabilities(logits, written, end):
         ),
         Wrong(
             "behind-the-end",
-            """
-import numpy as np
-def log_probabilities(logits, written, end):
-    top = logits.max(axis=2, keepdims=True)
-    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
-    found = []
-    for rows, symbols in zip(p, written.tolist()):
+            _BY_TEXT
+            + """
         if end not in symbols:
             found.append(float("-inf"))
             continue
@@ -1280,13 +1274,8 @@ def log_probabilities(logits, written, end):
         ),
         Wrong(
             "unfinished-counted",
-            """
-import numpy as np
-def log_probabilities(logits, written, end):
-    top = logits.max(axis=2, keepdims=True)
-    p = logits - top - np.log(np.exp(logits - top).sum(axis=2, keepdims=True))
-    found = []
-    for rows, symbols in zip(p, written.tolist()):
+            _BY_TEXT
+            + """
         n = symbols.index(end) + 1 if end in symbols else len(symbols)
         found.append(float(sum(rows[i, symbols[i]] for i in range(n))))
     return found

@@ -230,7 +230,8 @@ def train(
         task: `TextClassifier`, `relations.RelationClassifier` or `answers.Reader`.
         train: labelled items of the task.
         dev: the same, for the best epoch and the threshold; by default a seeded
-            tenth of the texts of train is held out.
+            tenth of the texts of train is held out. Empty, once the settings are
+            chosen: learn from all of train and keep the last weights.
         model: an encoder, see `models.resolve`.
         settings: by default the task's `recipe`. With every layer frozen this is a
             probe: what does the encoder know already?
@@ -257,12 +258,14 @@ def train(
         lambda batch: collate(batch, head.tokenizer.pad_token_id),
         choice_loss,
         settings,
-        evaluate=lambda: head.evaluate(dev, calibrate=True)[task.metric],
+        evaluate=(lambda: head.evaluate(dev, calibrate=True)[task.metric])
+        if dev
+        else None,
         folder=None if folder is None else Path(folder),
         progress=progress,
     )
     head.report = {
-        "dev": head.evaluate(dev, calibrate=True),
+        "dev": head.evaluate(dev, calibrate=True) if dev else None,
         "settings": {
             **asdict(settings),
             "device": head.device.type,

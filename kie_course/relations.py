@@ -34,7 +34,7 @@ class RelationClassifier(Classifier):
     Items are `data.MarkedPair`. Baldini Soares et al. (2019), *Matching the Blanks*.
     """
 
-    recipe = training.Settings(learning_rate=1e-4, epochs=4)
+    recipe = training.Settings(epochs=5)
     metric = "macro_f1"
     reads, markers = 2, MARKERS
     text_of, label_of = attrgetter("text"), attrgetter("label")

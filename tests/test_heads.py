@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -153,6 +154,22 @@ def test_classifier_learned_what_it_was_shown(classifier):
     assert found["accuracy"] > 0.9
     assert found["macro_f1"] > 0.9
     assert classifier.predict(["my ticket"])[0]["label"] in ("travel", OUT_OF_SCOPE)
+
+
+def test_without_dev_all_is_learned_and_the_last_weights_are_kept(tiny_folder):
+    """The same steps as with a dev set that always prefers the last weights."""
+    texts, short = toy_texts(), replace(CPU, epochs=2)
+    train = partial(heads.train, TextClassifier, texts, model=tiny_folder)
+    alone = train([], settings=short, progress=False)
+    assert alone.report["dev"] is None
+    assert alone.report["settings"]["train_items"] == len(texts)
+    assert (alone.history.dev, alone.threshold) == ([], -np.inf)
+    rising = iter(range(9))
+    with pytest.MonkeyPatch.context() as patched:
+        scores = lambda self, *_: {"accuracy": next(rising)}  # noqa: E731
+        patched.setattr(TextClassifier, "score", scores)
+        judged = train(texts, settings=short, progress=False)
+    assert torch.equal(alone.linear.weight, judged.linear.weight)
 
 
 def test_texts_out_of_scope_are_no_class_and_are_not_learned(classifier):

@@ -121,6 +121,7 @@ def _compared(
         metric: the score's name.
         reference: the way whose speed is 1.
     """
+    training.keep_freed_memory()  # for all ways, whichever comes first
     seconds, scores, facts = defaultdict(list), defaultdict(list), {}
     for seed in range(SEED, SEED + ROUNDS):
         for name, way in ways.items():

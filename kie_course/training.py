@@ -8,10 +8,12 @@ starts several processes they share every batch: same steps, same weights.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -31,6 +33,8 @@ from kie_course import SEED, BadInput, models
 
 WORKERS, READ_EVERY = 2, 10
 """Processes that prepare batches for a GPU; steps between two looks at the loss."""
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of the GNU C library's settings, from its `malloc.h`."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,22 @@ def linear_schedule(step: int, total: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return max(0.0, (total - step) / max(1, total - rising))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of freed tensors for its next ones.
+
+    The GNU C library gives a freed tensor of 32 MiB or more back to the system, and so
+    the next one, zeroed page by page, is bought anew. In every step that is the
+    gradient of the word embeddings: a tenth of a step's time. The process stays as
+    large as it once was. Other systems' libraries are left as they are.
+
+    Source: mallopt(3); PyTorch's tuning guide advises another allocator for the same
+    reason.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def freeze(model: torch.nn.Module, layers: int) -> None:
@@ -264,6 +284,8 @@ class _Run:
             model.base_model.activation_checkpointing_enable()
             model.config.use_cache = False  # for decoders; it would warn
         device = models.device(settings.device)
+        if device.type == "cpu":
+            keep_freed_memory()
         bf16 = settings.bf16 and models.has_bf16(device)
         # accelerate keeps one precision a process; every run chooses its own.
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -185,6 +185,36 @@ def test_rate_reaches_the_optimizer(monkeypatch):
 # ------------------------------------------------------------- what moves, what decays
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the GNU C library's settings")
+def test_a_run_on_the_cpu_keeps_the_memory_of_freed_tensors():
+    code = (
+        f"TESTS = {str(Path(__file__).parent)!r}"
+        + """
+import resource, sys
+import torch
+from kie_course import training
+sys.path.insert(0, TESTS)
+from test_training import CPU, fit, token_classifier
+
+def bought():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.zeros(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = bought()
+fit(token_classifier(), run=CPU)
+torch.zeros(2**24)
+print(first, bought())
+"""
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, ran.stdout.split())
+    assert after < before / 5
+
+
 def test_biases_and_norms_do_not_decay():
     model = token_classifier()
     decaying, others = training.parameter_groups(model, 0.3)

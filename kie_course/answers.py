@@ -27,7 +27,7 @@ class Reader(Head):
     unanswerable questions: Rajpurkar, Jia and Liang (2018).
     """
 
-    recipe = training.Settings(learning_rate=1e-4, epochs=2)
+    recipe = training.Settings(epochs=2)
     metric = "f1"
     text_of = itemgetter("context")
 

@@ -21,6 +21,9 @@ from transformers import get_linear_schedule_with_warmup
 from kie_course import BadInput, data, models, ner, training
 from kie_course.training import Settings, length_bucketed, linear_schedule
 
+HERE = Path(__file__).parent
+"""A child process that starts here can import this module."""
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -185,36 +188,6 @@ def test_rate_reaches_the_optimizer(monkeypatch):
 # ------------------------------------------------------------- what moves, what decays
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the GNU C library's settings")
-def test_a_run_on_the_cpu_keeps_the_memory_of_freed_tensors():
-    code = (
-        f"TESTS = {str(Path(__file__).parent)!r}"
-        + """
-import resource, sys
-import torch
-from kie_course import training
-sys.path.insert(0, TESTS)
-from test_training import CPU, fit, token_classifier
-
-def bought():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.zeros(2**24)  # 64 MiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-first = bought()
-fit(token_classifier(), run=CPU)
-torch.zeros(2**24)
-print(first, bought())
-"""
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    before, after = map(int, ran.stdout.split())
-    assert after < before / 5
-
-
 def test_biases_and_norms_do_not_decay():
     model = token_classifier()
     decaying, others = training.parameter_groups(model, 0.3)
@@ -341,6 +314,30 @@ def test_gradient_checkpointing_computes_layers_twice_and_takes_the_same_steps()
     assert calls["frugal"] == 2 * calls["plain"] > 0
     assert_equal_weights(plain, frugal, 1e-6)  # dropout, too, is drawn again alike
     assert not frugal.is_activation_checkpointing
+
+
+BUYS_MEMORY = """
+import resource
+import test_training as t
+
+def bought():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        t.torch.zeros(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = bought()
+t.fit(t.token_classifier())
+t.torch.zeros(2**24)
+print(first, bought())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the GNU C library's settings")
+def test_a_run_on_the_cpu_keeps_the_memory_of_freed_tensors():
+    child = [sys.executable, "-c", BUYS_MEMORY]
+    before, after = map(int, subprocess.check_output(child, cwd=HERE).split())
+    assert after < before / 5
 
 
 def test_batches_prepared_in_other_processes_are_the_same(monkeypatch):
@@ -617,8 +614,8 @@ def test_killed_after_patience_ran_out_does_not_train_on(tmp_path):
 
 def test_killed_without_a_chance_to_tidy_up(tmp_path):
     """`kill -9` from outside, in a process of its own."""
-    script = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+    script = """
+import sys
 import time
 import test_training as t
 t.torch.set_num_threads(1)
@@ -626,7 +623,7 @@ from dataclasses import replace
 t.loss = lambda m, b, inner=t.loss: time.sleep(0.05) or inner(m, b)
 t.fit_until(0, t.Path(sys.argv[1]), replace(t.CPU, epochs=3, checkpoint_every=2))
 """
-    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=HERE)
     checkpoint, deadline = tmp_path / "checkpoint" / "run.json", time.monotonic() + 120
     while not checkpoint.is_file() and time.monotonic() < deadline:
         assert child.poll() is None, "ended before it wrote a checkpoint"

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ import pytest
 import small_exercises as small
 
 from kie_course import BadInput, exercises, notebooks
+from kie_course.exercises import child
 from kie_course.exercises.grading import check_file, grade
 from kie_course.exercises.sandbox import Limits
 from kie_course.exercises.workbook import student_version
@@ -198,6 +200,21 @@ def test_two_hundred_submissions_are_all_graded_right(tmp_path, capsys):
             f"\n{len(expected)} submissions of 2 exercises in {seconds:.0f} s: "
             f"{seconds / len(expected):.2f} s each, with {os.cpu_count()} cores"
         )
+
+
+@pytest.mark.parametrize("huge", ["x" * 2**25, [0] * 2**25], ids=["text", "list"])
+def test_a_huge_result_is_refused_before_it_is_written_out(huge):
+    tracemalloc.start()
+    outcome = child.call(lambda: huge, [])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert outcome == {"odd": "result larger than 16 MB"}
+    assert peak < 2**20
+
+
+def test_a_result_is_huge_by_the_sum_of_its_parts():
+    outcome = child.call(lambda: ["x" * 2**20] * 16, [])
+    assert outcome == {"odd": "result larger than 16 MB"}
 
 
 def test_two_workers_are_faster_than_one(tmp_path, capsys):

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 # --------------------------------------------------------------------------- plain data
 
 LARGEST_RESULT = 2**24
+TOO_LARGE = "result larger than 16 MB"
 DICTS = (dict, collections.Counter, collections.defaultdict, collections.OrderedDict)
 
 
@@ -40,6 +41,9 @@ def plain(value: Any) -> Any:
         Odd: there is something in it that is no plain data.
     """
     kind = type(value)
+    # Refused before it is written out, which takes a learner's seconds and memory.
+    if kind in (str, list, tuple) and len(value) > LARGEST_RESULT:
+        raise Odd(TOO_LARGE)
     if value is None or kind in (bool, int, float, str):
         return value
     if kind in (list, tuple):
@@ -119,7 +123,7 @@ def call(function: Callable, arguments: Any) -> dict[str, Any]:
     try:
         text = json.dumps({"value": plain(function(*copies))})
         if len(text) > LARGEST_RESULT:
-            raise Odd("result larger than 16 MB")
+            raise Odd(TOO_LARGE)
         outcome = json.loads(text)
     except Odd as odd:
         outcome = {"odd": str(odd)}

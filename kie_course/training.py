@@ -3,7 +3,8 @@
 One loop on `accelerate`: batches of similar length, linear warm-up and decay, weight
 decay not on biases and norms, clipping, accumulation, evaluation on dev, the best
 weights restored, and checkpoints from which a killed run goes on. Where `torchrun`
-starts several processes they share every batch: same steps, same weights.
+starts several processes they share every batch: same steps, same weights, but for
+dropout, which each draws for its own rows.
 """
 
 from __future__ import annotations
@@ -207,27 +208,27 @@ def fit(
     """
     if not examples:
         raise BadInput("there is nothing to train on: the training data is empty")
-    run = _Run(model, examples, collate, compute_loss, settings, folder)
-    if not run.resume() and evaluate_first and evaluate:
-        run.judge(evaluate())
-    if evaluate and run.awaits_judgement():
-        run.judge(evaluate())
-    shown = progress and run.accelerator.is_main_process
-    with tqdm(
-        total=run.total, initial=run.step, desc="training", disable=not shown
-    ) as bar:
-        for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
-            if run.patience_is_out():
-                break
-            for _ in run.epoch(epoch):
-                bar.update()
-                if run.history.loss:
-                    last = run.history.loss[-1][1]
-                    bar.set_postfix(loss=f"{last:.3f}", refresh=False)
-            if evaluate:
-                run.judge(evaluate())
-                bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
-    run.finish()
+    with _Run(model, examples, collate, compute_loss, settings, folder) as run:
+        if not run.resume() and evaluate_first and evaluate:
+            run.judge(evaluate())
+        if evaluate and run.awaits_judgement():
+            run.judge(evaluate())
+        shown = progress and run.accelerator.is_main_process
+        with tqdm(
+            total=run.total, initial=run.step, desc="training", disable=not shown
+        ) as bar:
+            for epoch in range(run.step // run.steps_an_epoch, settings.epochs):
+                if run.patience_is_out():
+                    break
+                for _ in run.epoch(epoch):
+                    bar.update()
+                    if run.history.loss:
+                        last = run.history.loss[-1][1]
+                        bar.set_postfix(loss=f"{last:.3f}", refresh=False)
+                if evaluate:
+                    run.judge(evaluate())
+                    bar.set_postfix(dev=f"{run.history.dev[-1][1]:.3f}")
+        run.take_best()
     return run.history
 
 
@@ -238,13 +239,14 @@ class _Shared:
     steps are those of one process. Gradients flow back through the exchange.
     """
 
-    def __init__(self, model: torch.nn.Module, accelerator: Accelerator):
+    def __init__(self, model: torch.nn.Module, accelerator: Accelerator, count):
         self.model, self.rank = model, accelerator.process_index
-        self.processes = accelerator.num_processes
+        self.processes, self.count = accelerator.num_processes, count
 
-    def __call__(self, *inputs: torch.Tensor, **named: torch.Tensor):
+    def __call__(self, *inputs: torch.Tensor | None, **named: torch.Tensor):
         from torch.distributed.nn.functional import all_gather
 
+        self.count(self.model, inputs, named)
         rows = len(next(iter([*inputs, *named.values()])))
         each = -(-rows // self.processes)
         # Who is left without a row computes the last one again; it is dropped below.
@@ -252,7 +254,7 @@ class _Shared:
             max=rows - 1
         )
         output = self.model(
-            *(tensor[mine] for tensor in inputs),
+            *(None if tensor is None else tensor[mine] for tensor in inputs),
             **{name: tensor[mine] for name, tensor in named.items()},
         )
 
@@ -293,18 +295,21 @@ class _Run:
         self.accelerator = Accelerator(
             mixed_precision="bf16" if bf16 else "no", cpu=device.type == "cpu"
         )
+        if other := self.accelerator.process_index:  # else all would drop the same
+            torch.manual_seed(settings.seed + other)
         optimizer = torch.optim.AdamW(
             parameter_groups(model, settings.weight_decay),
             settings.learning_rate,
             fused=True,  # one pass over memory: a step costs a third less on a CPU
         )
         self.bare = model
-        self.counter = model.register_forward_pre_hook(self._count, with_kwargs=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.network, self.counter = self.model, None
         if self.accelerator.num_processes > 1:
-            self.network = _Shared(self.model, self.accelerator)
+            self.network = _Shared(self.model, self.accelerator, self._count)
         else:
-            self.network = self.model
+            hook = model.register_forward_pre_hook
+            self.counter = hook(self._count, with_kwargs=True)
 
     def epoch(self, epoch: int) -> Iterator[None]:
         """Take the steps of one epoch that are not taken yet, one at a time."""
@@ -463,15 +468,24 @@ class _Run:
         for rest in (fresh, self.checkpoint.with_name("checkpoint.old")):
             shutil.rmtree(rest, ignore_errors=True)
 
-    def finish(self) -> None:
-        """Put the best weights into the model and give accelerate's wrappers back."""
-        self.counter.remove()
+    def take_best(self) -> None:
+        """Put the weights that were best on dev into the model."""
+        if self.best_weights:
+            self.bare.load_state_dict(self.best_weights)
+        self.bare.eval()
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Leave nothing of the run on the model, also where somebody stopped it."""
+        if self.counter:
+            self.counter.remove()
         if self.settings.gradient_checkpointing:
             self.bare.base_model.activation_checkpointing_disable()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         # What accelerate puts back lacks Transformers' own wrapper, which returns
-        # attentions and hidden states: the class's forward is the whole one.
-        vars(self.bare).pop("forward", None)
-        if self.best_weights:
-            self.bare.load_state_dict(self.best_weights)
-        self.bare.eval()
+        # attentions and hidden states: the class's forward is the whole one. And with
+        # its mark on the model, accelerate would take no later run's precision.
+        for name in ("forward", "_is_accelerate_prepared"):
+            vars(self.bare).pop(name, None)

@@ -67,3 +67,58 @@ def test_two_processes_learn_what_one_learns(desk, recipe):
     assert_close(shared["weights"], alone["weights"], atol=1e-5, rtol=1e-4)
     key = {"ner": "dev", "retrieval": "metrics"}[recipe]
     assert shared[key] == alone[key]
+    # Fed is what both read together, and no row that fills up a share.
+    key = "padded_tokens_per_real_token"
+    assert shared["settings"][key] == alone["settings"][key]
+
+
+IN_BOTH = """
+import json, sys
+from dataclasses import replace
+from kie_course import generation, heads
+
+encoder = sys.argv[1]
+own = replace(generation.Writer.recipe, epochs=1, batch_size=3, device="cpu")
+pairs = [(f"we paid {n} euros", str(n)) for n in range(8)]
+writer = generation.train(pairs, pairs, model=encoder, settings=own, progress=False)
+
+seen, forward = [], heads.TextClassifier.forward
+def watched(self, *inputs, **named):
+    rows = forward(self, *inputs, **named)
+    seen.extend(rows.tolist() if self.training else [])
+    return rows
+heads.TextClassifier.forward = watched
+alike = [("one text", kind) for kind in ("a", "b")]
+own = replace(heads.TextClassifier.recipe, epochs=1, batch_size=2, device="cpu")
+heads.train(heads.TextClassifier, alike, [], model=encoder, settings=own, progress=False)
+print(json.dumps({"loss": writer.history.loss, "tokens": writer.history.real_tokens,
+                  "rows": seen}))
+"""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> list[dict]:
+    """What each of two processes says of a writer and of a classifier."""
+    folder = tmp_path_factory.mktemp("both")
+    script = folder / "script.py"
+    script.write_text(IN_BOTH, encoding="utf-8")
+    encoder = encoder_folder(folder / "encoder")
+    command = [*LAUNCHERS["torchrun"][:-1], str(script), str(encoder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_two_processes_train_a_writer(both):
+    """Its loss gives the model nothing where states could be: that is passed on."""
+    first, second = both
+    assert first["loss"] == second["loss"]
+    assert len(first["loss"]) == 3
+    assert first["tokens"] == second["tokens"] > 0
+
+
+def test_each_process_drops_other_neurons(both):
+    """With the same dice, row i of every share would lose the same ones."""
+    first, second = (process["rows"] for process in both)
+    assert len(first) == len(second) == 1
+    assert first != second

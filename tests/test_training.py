@@ -419,18 +419,31 @@ def test_nothing_to_train_on_is_an_error():
         fit(token_classifier(), [])
 
 
-def test_precision_is_chosen_anew_by_every_run(monkeypatch):
-    """accelerate remembers the precision of a process; a run must not."""
+def dtypes_in(model) -> set[torch.dtype]:
+    """Where each later call of the model leaves the precision of a product."""
+    seen: set[torch.dtype] = set()
+    model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(
+        lambda layer, given, result: seen.add(result.dtype)
+    )
+    return seen
+
+
+@pytest.mark.parametrize("same_model", [False, True])
+def test_precision_is_chosen_anew_by_every_run(same_model, monkeypatch):
+    """accelerate remembers the precision of a process and of a model; a run must not."""
     monkeypatch.setattr(models, "has_bf16", lambda on: True)
+    model = token_classifier()
+    seen = dtypes_in(model)
     for bf16, dtype in [
         (False, torch.float32),
         (True, torch.bfloat16),
+        (True, torch.bfloat16),
         (False, torch.float32),
     ]:
-        model, seen = token_classifier(), set()
-        model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(
-            lambda layer, given, result, seen=seen: seen.add(result.dtype)
-        )
+        if not same_model:
+            model = token_classifier()
+            seen = dtypes_in(model)
+        seen.clear()
         fit(model, examples(4), replace(CPU, bf16=bf16, epochs=1))
         assert seen == {dtype}
         # Afterwards the model is the caller's again, without accelerate's wrapper.
@@ -438,6 +451,24 @@ def test_precision_is_chosen_anew_by_every_run(monkeypatch):
         assert model.forward.__func__ is type(model).forward
         assert model(**collate(examples(2))).logits.dtype == torch.float32
         assert seen == {torch.float32}
+
+
+def test_a_run_that_is_stopped_leaves_nothing_on_the_model(monkeypatch):
+    monkeypatch.setattr(models, "has_bf16", lambda on: True)
+    model = token_classifier()
+    seen, before = dtypes_in(model), set(vars(model))
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    run = replace(CPU, bf16=True, gradient_checkpointing=True)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(model, examples(4), collate, stops, run, progress=False)
+    assert set(vars(model)) == before
+    assert not model._forward_pre_hooks
+    assert not model.is_activation_checkpointing
+    assert model(**collate(examples(2))).logits.dtype == torch.float32
+    assert seen == {torch.float32}
 
 
 def test_tuned_encoder_still_shows_its_attention(monkeypatch):

@@ -59,6 +59,20 @@ ANSWERS = {
     "arrays": (f"import numpy as np\n{body('return np.mean(table, axis=0)')}", 2, ""),
     "lambda": ("column_means = lambda t: [sum(c) / len(t) for c in zip(*t)]", 2, ""),
     "magics": (f"%matplotlib inline\n!ls\n{REFERENCE}\ncolumn_means?", 2, "right"),
+    "timed": (f"%%time\n{REFERENCE}", 2, "right"),
+    "asks in a comment": (
+        body("sums = [total(c) for c in zip(*table)]", "n = len(table)  # rows?",
+             "return [s / n for s in sums]"), 2, "right",
+    ),
+    "asks in its docstring, beside a magic": (
+        "%matplotlib inline\n"
+        + body('"""What is the mean?', "Of each column", '"""',
+               "return [total(c) / len(table) for c in zip(*table)]"), 2, "right",
+    ),
+    "a line that begins with a sign": (
+        body("return [total(c) / (9 * len(table)", "    % (8 * len(table)))",
+             "    for c in zip(*table)]"), 2, "right",
+    ),
     "prints": (body("print('x' * 10**6)", "return [sum(c) / len(table) for c in "
                     "zip(*table)]"), 2, "right"),
     "own cell fails": (f"1 / 0\n{REFERENCE}\nprint(model.train())", 2, "right"),

@@ -90,7 +90,8 @@ def watched(self, *inputs, **named):
 heads.TextClassifier.forward = watched
 alike = [("one text", kind) for kind in ("a", "b")]
 own = replace(heads.TextClassifier.recipe, epochs=1, batch_size=2, device="cpu")
-heads.train(heads.TextClassifier, alike, [], model=encoder, settings=own, progress=False)
+task = heads.TextClassifier
+heads.train(task, alike, [], model=encoder, settings=own, progress=False)
 print(json.dumps({"loss": writer.history.loss, "tokens": writer.history.real_tokens,
                   "rows": seen}))
 """

@@ -430,7 +430,7 @@ def dtypes_in(model) -> set[torch.dtype]:
 
 @pytest.mark.parametrize("same_model", [False, True])
 def test_precision_is_chosen_anew_by_every_run(same_model, monkeypatch):
-    """accelerate remembers the precision of a process and of a model; a run must not."""
+    """accelerate remembers a process's precision, and a model's; a run must not."""
     monkeypatch.setattr(models, "has_bf16", lambda on: True)
     model = token_classifier()
     seen = dtypes_in(model)

@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import symtable
 import sys
 import types
@@ -240,17 +241,21 @@ def _statements(cells: Sequence[str]) -> tuple[list[Statement], list]:
     return found, broken
 
 
+NO_PYTHON = re.compile(r"\s*(%{1,2}[a-zA-Z].*|!.*|\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*")
+"""A line for IPython or the shell: `%magic`, `!command`, `?name`, `name?`."""
+
+
 def _without_magics(source: str) -> str:
     """A cell's Python; lines for IPython or the shell become blank."""
     lines = source.splitlines()
     if lines and lines[0].startswith("%%"):
         kept = lines[0].startswith(("%%time", "%%capture"))
         lines = ["", *lines[1:]] if kept else []
-    magic = ("%", "!", "?")
-    return "\n".join(
-        "" if line.lstrip().startswith(magic) or line.rstrip().endswith("?") else line
-        for line in lines
-    )
+    # In a cell that is Python as it stands, such a line is part of a text or a sum.
+    with contextlib.suppress(SyntaxError):
+        ast.parse("\n".join(lines))
+        return "\n".join(lines)
+    return "\n".join("" if NO_PYTHON.fullmatch(line) else line for line in lines)
 
 
 def _names(node: ast.stmt) -> tuple[set[str], set[str], set[str]]:

@@ -182,7 +182,7 @@ def _recipe(defaults: Mapping[str, Any]) -> Sequence[Callable]:
     return (
         _option(
             "--model M",
-            "encoder to start from: a folder, or a name on the Hugging Face hub "
+            "BERT to start from: a folder, or a name on the Hugging Face hub "
             f"(default: the shipped {models.SHIPPED})",
         ),
         number("--epochs N", "passes over the training data"),

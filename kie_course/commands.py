@@ -67,6 +67,18 @@ def _check_model(arguments: argparse.Namespace) -> None:
     models.load("AutoModel", arguments.model)
 
 
+def _check_out(arguments: argparse.Namespace) -> None:
+    """Refuse a folder that holds something, or the model that the run starts from."""
+    runs.check_out(arguments.out, arguments.overwrite)
+    for option in ("model", "first"):
+        name = str(getattr(arguments, option, None) or "").removeprefix("hybrid:")
+        if name and Path(name).resolve() == arguments.out.resolve():
+            raise BadInput(
+                f"--out {arguments.out} is the folder of --{option}, which the run "
+                "starts from: choose another folder"
+            )
+
+
 def _claim(arguments: argparse.Namespace, files: Mapping[str, Path]) -> dict:
     """Begin a run, or go on with it, and give what tells its data from others."""
     read = {
@@ -125,7 +137,7 @@ def _check_types(types: Iterable[str], there: set[str], where: str) -> None:
 def ner_train(arguments: argparse.Namespace) -> int:
     """Teach a model to find names, score it, and write both into a folder."""
     start = time.perf_counter()
-    runs.check_out(arguments.out, arguments.overwrite)
+    _check_out(arguments)
     sentences = _read_training_sentences(arguments)
 
     from kie_course import ner
@@ -339,7 +351,7 @@ def _check_split(folder: Path, collection: Beir, split: str) -> None:
 def retrieval_train(arguments: argparse.Namespace) -> int:
     """Teach a model to find documents, and write it and its report."""
     start = time.perf_counter()
-    runs.check_out(arguments.out, arguments.overwrite)
+    _check_out(arguments)
     collection = data.read_beir(arguments.data)
     usable = _usable(arguments.data, collection)
 
@@ -375,7 +387,7 @@ def retrieval_train(arguments: argparse.Namespace) -> int:
 def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
     """Teach a model to re-rank what a first stage finds, and write it."""
     start = time.perf_counter()
-    runs.check_out(arguments.out, arguments.overwrite)
+    _check_out(arguments)
     collection = data.read_beir(arguments.data)
     usable = _usable(arguments.data, collection)
     _check_model(arguments)
@@ -413,8 +425,12 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
 
 def _lasting(system: str) -> str:
     """A system's name that holds in any working directory."""
+    from kie_course import systems
+
     kind, colon, name = system.rpartition(":")
-    return kind + colon + (str(Path(name).absolute()) if Path(name).is_dir() else name)
+    if name in systems.KNOWN or not Path(name).is_dir():
+        return system
+    return f"{kind}{colon}{Path(name).absolute()}"
 
 
 def _ends(loss: Sequence[tuple[int, float]]) -> list[float]:

@@ -237,11 +237,9 @@ def load(
     tokenizer = models.load_tokenizer(name)
     encoder = BiEncoder(model.to(models.device(device)), tokenizer, bf16=bf16)
     if own.is_file():
-        try:
+        with models.undamaged(own):
             settings = json.loads(own.read_text(encoding="utf-8"))
             encoder = replace(encoder, **settings)
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{own} is damaged: train the model again") from error
     return encoder
 
 

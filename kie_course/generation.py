@@ -297,16 +297,18 @@ class Writer(nn.Module):
         """Load a writer that `save` wrote.
 
         Raises:
-            BadInput: the folder holds none.
+            BadInput: the folder holds none, or a damaged one.
         """
         own = Path(folder) / "writer.json"
         if not own.is_file():
             raise BadInput(f"{folder} holds no writer; train one and save it there")
-        saved = json.loads(own.read_text(encoding="utf-8"))
-        writer = cls(saved["outputs"], folder, settings, **saved["shape"])
-        weights = load_file(Path(folder) / "decoder.safetensors")
-        writer.decoder.load_state_dict(weights)
-        writer.report = saved["report"]
+        with models.undamaged(own):
+            saved = json.loads(own.read_text(encoding="utf-8"))
+            writer = cls(saved["outputs"], folder, settings, **saved["shape"])
+            writer.report = saved["report"]
+        weights = Path(folder) / "decoder.safetensors"
+        with models.undamaged(weights):
+            writer.decoder.load_state_dict(load_file(weights))
         return writer.eval()
 
 

@@ -199,14 +199,17 @@ class Head(torch.nn.Module):
         """Load a head that `save` wrote.
 
         Raises:
-            BadInput: the folder holds no head, or that of another task.
+            BadInput: the folder holds no head, that of another task, or a damaged one.
         """
         own, kind = Path(folder) / "head.json", cls.__name__
-        saved = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
-        if saved.pop("head", None) != kind:
-            raise BadInput(f"{folder} holds no {kind}; train one and save it there")
-        head = cls(saved["outputs"], folder, settings)
-        head.linear.load_state_dict(load_file(Path(folder) / "head.safetensors"))
+        with models.undamaged(own):
+            saved = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+            if saved.pop("head", None) != kind:
+                raise BadInput(f"{folder} holds no {kind}; train one and save it there")
+            head = cls(saved["outputs"], folder, settings)
+        weights = Path(folder) / "head.safetensors"
+        with models.undamaged(weights):
+            head.linear.load_state_dict(load_file(weights))
         vars(head).update(saved)
         return head.eval()
 

@@ -145,20 +145,29 @@ def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTraine
         **kwargs: passed to `from_pretrained`, e.g. `num_labels=7`.
 
     Raises:
-        BadInput: the model cannot be found, here or on the hub.
+        BadInput: the model cannot be found, here or on the hub, or is no BERT. Others
+            count positions from another number, or know no second text.
     """
     import transformers
     from safetensors import SafetensorError
 
     source = resolve(name)
+    local = not _hub_is_needed_and_there(source)
     with quiet():
         try:
-            return getattr(transformers, auto_class).from_pretrained(
-                source,
-                use_safetensors=True,
-                local_files_only=not _hub_is_needed_and_there(source),
-                **kwargs,
+            config = transformers.AutoConfig.from_pretrained(
+                source, local_files_only=local
             )
+            if config.model_type != "bert":
+                raise BadInput(
+                    f"model {source} is of the kind {config.model_type!r}, and the "
+                    "course fine-tunes BERT alone: choose such a one"
+                )
+            return getattr(transformers, auto_class).from_pretrained(
+                source, use_safetensors=True, local_files_only=local, **kwargs
+            )
+        except BadInput:
+            raise
         except (OSError, ValueError, SafetensorError) as error:
             raise _not_loadable(source) from error
 
@@ -199,6 +208,26 @@ def _hub_is_needed_and_there(source: str) -> bool:
     with contextlib.suppress(OSError):
         return bool(urllib.request.getproxies() or socket.getaddrinfo(host, 443))
     return False
+
+
+@contextlib.contextmanager
+def undamaged(file: Path):
+    """Context in which a file of a model is read and put to use.
+
+    Raises:
+        BadInput: the file is missing or cut, or what it holds does not fit.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except BadInput:
+        raise
+    except (
+        *(OSError, ValueError, LookupError, TypeError),
+        *(RuntimeError, SafetensorError),  # weights of another shape, or cut
+    ) as error:
+        raise BadInput(f"{file} is damaged: train the model again") from error
 
 
 def _not_loadable(source: str) -> BadInput:

@@ -375,6 +375,7 @@ def train(
         model,
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
+        ignore_mismatched_sizes=True,  # a tagger that knew other types: its body
     ).to(device)
     base = models.origin(model)  # before it could be moved
     tagger = Tagger(network, tokenizer, settings.bf16)

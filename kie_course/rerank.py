@@ -149,13 +149,11 @@ def load(
     Raises:
         BadInput: the folder holds none, or a damaged one.
     """
-    path = Path(folder) / SETTINGS_FILE
     model = Relevance.load(folder, replace(RECIPE, device=device, bf16=bf16))
-    try:
+    path = Path(folder) / SETTINGS_FILE
+    with models.undamaged(path):
         settings = json.loads(path.read_text(encoding="utf-8"))
         return CrossEncoder(model, bf16=bf16, **settings)
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: train the re-ranker again") from error
 
 
 class Reranked:

@@ -9,6 +9,9 @@ from kie_course.encoder import named
 from kie_course.ranking import Ranker
 from kie_course.retrieval import Bm25, Dense, Hybrid, Tfidf
 
+KNOWN = ("bm25", "tfidf", "pretrained")
+"""Names that are no folders, also where such a folder lies."""
+
 
 def ranker(
     system: str,

@@ -1076,6 +1076,33 @@ def test_a_finished_run_is_replaced_only_when_told(desk, encoder):
     assert tree(desk / "out")["model.safetensors"] != before["model.safetensors"]
 
 
+FROM_ITSELF = {
+    "--model": "ner train --train dev.conll --model ./own --out own --overwrite",
+    "--model of a search": f"{LEARN} --model own --out ./own --overwrite",
+    "--first": f"{RERANK} --first own --out own --overwrite",
+    "--first, fused": f"{RERANK} --first hybrid:own --out own --overwrite",
+}
+
+
+@pytest.mark.parametrize("option", FROM_ITSELF)
+def test_a_run_does_not_clear_what_it_starts_from(option, desk):
+    shutil.copytree("tagger" if option == "--model" else "finder", "own")
+    before = tree(desk / "own")
+    told = refused(*words(FROM_ITSELF[option]))
+    assert "is the folder of --" in told
+    assert tree(desk / "own") == before
+
+
+def test_a_tagger_goes_on_with_other_types(desk):
+    """Its body is kept; the layer above is new, whatever its size."""
+    write(desk, {"few.conll": "Ada B-PER\nsings O\n\nBo B-PER\nsleeps O\n\n"})
+    done(*words("ner train --train few.conll --model tagger --epochs 1 --out other"))
+    assert (
+        json.loads(Path("other/config.json").read_text())["id2label"]
+        != json.loads(Path("tagger/config.json").read_text())["id2label"]
+    )
+
+
 def test_overwrite_starts_an_interrupted_run_anew(desk, encoder, monkeypatch):
     command = (
         "ner",
@@ -1250,6 +1277,7 @@ def test_a_reranker_is_trained_scored_and_searched_by_its_folder(desk, encoder):
 
 
 def test_a_reranker_of_bm25_finds_nothing_where_bm25_does(desk, encoder):
+    Path("bm25").mkdir()  # no model: the name stays that of BM25
     command = ("retrieval", "train-reranker", "--data", "shop", "--first", "bm25")
     done(*command, "--model", encoder, "--epochs", 1, "--out", "judge")
     search = words("retrieval search --data shop --model judge")

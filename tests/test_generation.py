@@ -199,6 +199,15 @@ def test_digits_are_spelled():
     assert generation.spell("£61,300").split() == ["£", "6", "1", ",", "3", "0", "0"]
 
 
+@pytest.mark.parametrize("file", ["writer.json", "decoder.safetensors"])
+def test_a_damaged_writer_is_an_error(file, writer, tmp_path):
+    writer.save(tmp_path)
+    path = tmp_path / file
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadInput, match=f"{file} is damaged"):
+        Writer.load(tmp_path)
+
+
 def test_bad_input(writer, tmp_path):
     with pytest.raises(BadInput, match="cannot be written"):
         writer.encode([("3 euros", "USD 3")])

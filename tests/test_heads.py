@@ -1,6 +1,7 @@
 """What all heads share, and classes of texts: encoding, loss, rejection, scores."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -281,6 +282,26 @@ def test_folder_without_this_head_is_an_error(classifier, tmp_path):
     (tmp_path / "head.json").write_text(json.dumps({"head": "TextClassifier"}))
     with pytest.raises(BadInput, match="holds no Reader"):
         answers.Reader.load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["head.json", "head.safetensors"])
+@pytest.mark.parametrize("left", [0, 1 / 2, -1])
+def test_a_damaged_head_is_an_error(file, left, classifier, tmp_path):
+    classifier.save(tmp_path)
+    path = tmp_path / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole)) if left >= 0 else -1])
+    with pytest.raises(BadInput, match=f"{re.escape(str(path))} is damaged"):
+        TextClassifier.load(tmp_path)
+
+
+def test_a_head_with_weights_for_other_classes_is_an_error(classifier, tmp_path):
+    classifier.save(tmp_path)
+    path = tmp_path / "head.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"outputs": [*saved["outputs"], "more"]}))
+    with pytest.raises(BadInput, match=r"head\.safetensors is damaged"):
+        TextClassifier.load(tmp_path)
 
 
 # ----------------------------------------------------------------------------- scores

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny import encoder_folder
+from transformers import RobertaConfig, RobertaModel
 from transformers.utils import logging
 
 from kie_course import BadInput, models
@@ -124,6 +125,14 @@ def test_folder_that_is_no_model_is_refused(tmp_path):
         models.resolve(tmp_path)
     with pytest.raises(BadInput, match="not a model folder"):
         models.resolve(tmp_path / "config.json")
+
+
+def test_another_kind_of_encoder_is_refused(tmp_path):
+    """RoBERTa counts positions from 2, MPNet takes no token types: silent mistakes."""
+    shape = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+    RobertaModel(RobertaConfig(num_hidden_layers=1, **shape)).save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match="of the kind 'roberta', and the course"):
+        models.load("AutoModel", tmp_path, add_pooling_layer=False)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ RERANK_DEFAULTS = {"epochs": 2, "learning_rate": 2e-4, "batch_size": 8}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status (0, 1 or 2; see the module)."""
+    if hasattr(sys.stdout, "reconfigure"):  # a title may hold what it cannot write
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:

@@ -72,7 +72,7 @@ def _check_out(arguments: argparse.Namespace) -> None:
     runs.check_out(arguments.out, arguments.overwrite)
     for option in ("model", "first"):
         name = str(getattr(arguments, option, None) or "").removeprefix("hybrid:")
-        if name and Path(name).resolve() == arguments.out.resolve():
+        if name and Path(name).expanduser().resolve() == arguments.out.resolve():
             raise BadInput(
                 f"--out {arguments.out} is the folder of --{option}, which the run "
                 "starts from: choose another folder"
@@ -394,6 +394,10 @@ def retrieval_train_reranker(arguments: argparse.Namespace) -> int:
 
     from kie_course import rerank
 
+    if rerank.is_reranker(arguments.first):
+        raise BadInput(
+            f"--first {arguments.first} is a re-ranker: name its first stage"
+        )
     rerank.check_size(usable, usable.judgements["train"])
     first = _rank_system(arguments, arguments.first, collection)
     files = _claim(arguments, _files(arguments.data, usable))
@@ -684,4 +688,7 @@ def _hits(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _first_words(text: str) -> str:
     """The title, or the beginning where there is none."""
-    return textwrap.shorten(text.partition("\n")[0], 60, placeholder=" …") or "(empty)"
+    line = " ".join(text.partition("\n")[0].split())
+    # One long word, or a script without spaces, is cut where it must be.
+    cut = textwrap.shorten(line, 60, placeholder=" …").removesuffix("…") or line[:58]
+    return (cut if cut == line else f"{cut.rstrip()} …") or "(empty)"

@@ -176,11 +176,15 @@ def read_conll(path: str | Path, types: Iterable[str] | None = None) -> list[Sen
 
     Raises:
         BadInput: a line without a tag, a tag that is neither `O` nor PREFIX-TYPE, a
-            file that mixes schemes, an empty file, a wrong encoding.
+            file that mixes schemes, an empty file, a wrong encoding or line end.
     """
     rows: list[tuple[int, str, str]] = []
     sentences: list[list[tuple[int, str, str]]] = [rows]
     for number, line in read_lines(path):
+        if "\r" in line:
+            raise BadInput(
+                f"{path}:{number}: a line ends in CR alone; convert it to LF"
+            )
         columns = re.split("[ \t]+", line.strip(" \t")) if line.strip() else []
         if not columns or columns[0] == "-DOCSTART-":
             if rows:
@@ -512,17 +516,26 @@ def read_labelled_csv(path: str | Path) -> list[tuple[str, str]]:
     """Read a CSV file with the columns `text,category` as `(text, label)` pairs.
 
     Raises:
-        BadInput: other columns, a row that lacks one, an empty file.
+        BadInput: other columns, a row that lacks one or has too many, a quote that is
+            not closed, an empty file.
     """
     lines = [line + "\n" for _, line in read_lines(path)]
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(lines, strict=True)
     if not {"text", "category"} <= set(reader.fieldnames or ()):
         raise BadInput(f"{path}:1: the first line must name the columns text,category")
     pairs = []
-    for row in reader:
-        if not row["text"] or not row["category"]:
-            raise BadInput(f"{path}:{reader.line_num}: a row without text or category")
-        pairs.append((row["text"], row["category"]))
+    try:
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row:
+                raise BadInput(f"{where}: too many columns; quote a text with a comma")
+            if not row["text"] or not row["category"]:
+                raise BadInput(f"{where}: a row without text or category")
+            pairs.append((row["text"], row["category"]))
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}:{reader.reader.line_num}: {error}; is a quote left open above?"
+        ) from error
     return pairs
 
 
@@ -534,8 +547,8 @@ def read_squad(path: str | Path) -> list[dict]:
         `(start character, text)`, empty where the context holds no answer.
 
     Raises:
-        BadInput: no SQuAD JSON, an answer that is not in its context where it says,
-            an empty question, an id that occurs twice.
+        BadInput: no SQuAD JSON, an answer that is empty or is not in its context where
+            it says, an empty question, an id that occurs twice.
     """
     body = "\n".join(line for _, line in read_lines(path))
     try:
@@ -560,7 +573,16 @@ def read_squad(path: str | Path) -> list[dict]:
         seen.add(item["id"])
         if not str(item["question"] or "").strip():
             raise BadInput(f"{path}: question {item['id']!r} is empty")
+        if not isinstance(item["context"], str):
+            raise BadInput(
+                f"{path}: the context of {item['id']!r} is no text in quotes"
+            )
         for start, text in item["answers"]:
+            if type(start) is not int or start < 0 or type(text) is not str or not text:
+                raise BadInput(
+                    f"{path}: an answer of question {item['id']!r} needs a number from "
+                    "0 and a text; give a question without an answer an empty list"
+                )
             if item["context"][start : start + len(text)] != text:
                 raise BadInput(
                     f"{path}: answer {text!r} of question {item['id']!r} does not "

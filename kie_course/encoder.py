@@ -68,11 +68,16 @@ class BiEncoder:
     history: training.History | None = None
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Word-piece ids of texts, special tokens included, cut to `max_length`."""
+        """Word-piece ids of texts, special tokens included, cut to `max_length`.
+
+        A `[SEP]` that somebody has typed is text, no special token.
+        """
         if not texts:
             return []
         texts = list(texts)
-        rows = self.tokenizer(texts, truncation=True, max_length=self.limit)
+        rows = self.tokenizer(
+            texts, truncation=True, max_length=self.limit, split_special_tokens=True
+        )
         return rows["input_ids"]
 
     @property
@@ -88,14 +93,19 @@ class BiEncoder:
         if not texts:
             return []
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        rows = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        rows = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            verbose=False,
+        )
         return [
             [[start, *window, end] for window in cut(ids, self.limit - 2)]
             for ids in rows["input_ids"]
         ]
 
     def fingerprint(self) -> str:
-        """SHA-256 of what a text's vector depends on: weights and settings."""
+        """SHA-256 of weights and settings; the tokenizer is taken as theirs."""
         settings = [self.normalize, self.limit, OVERLAP]
         digest = hashlib.sha256(json.dumps(settings).encode())
         for name, tensor in sorted(self.model.state_dict().items()):

@@ -130,7 +130,7 @@ def extend(
             document's text is not the one that is indexed under its id.
     """
     _begin(folder, model, name)
-    hashes = dict(_column(folder, "hashes"))
+    hashes = dict(_column(_shards(folder), "hashes"))
     total = sum(1 for _ in _new(folder, documents, hashes))
     rest = _new(folder, documents, hashes)
     with tqdm(total=total, desc="documents", disable=not progress) as bar:
@@ -205,9 +205,9 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(shard for shard in folder.iterdir() if shard.name.isdigit())
 
 
-def _column(folder: Path, name: str) -> Iterator[tuple[str, Any]]:
+def _column(shards: Iterable[Path], name: str) -> Iterator[tuple[str, Any]]:
     """Every document's id, and what the tables hold of it under a name."""
-    for shard in _shards(folder):
+    for shard in shards:
         table = _table(shard)
         yield from zip(table["ids"], table[name], strict=True)
 
@@ -265,11 +265,12 @@ def open_index(folder: Path, model: BiEncoder) -> Index:
     import faiss
 
     check_model(folder, model)
-    table = list(_column(folder, "passages"))
+    shards = _shards(folder)  # once: another process may be adding to the index
+    table = list(_column(shards, "passages"))
     if not table:
         raise BadInput(f"{folder} holds no document yet: repeat retrieval index")
     vectors = faiss.IndexShards(model.model.config.hidden_size, False, True)
-    for shard in _shards(folder):
+    for shard in shards:
         file = str(shard / "vectors.faiss")
         try:
             vectors.add_shard(faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC))

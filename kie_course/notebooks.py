@@ -326,20 +326,23 @@ def refresh(
     Python warning or a memory address in the outputs; the file is then untouched.
     """
     results = []
-    for path in lessons(names):
-        before = path.read_bytes()
-        nb = execute(path, "cpu", None, progress, out)
-        result = _result(nb, path, "cpu")
-        _refuse_unclean(nb, _number(path))
-        if path.read_bytes() != before:
-            raise BadInput(f"{path.name} was edited while it ran: refresh it again")
-        nb = _committed(nb)
-        volatile = {key: result[key] for key in ("seconds", "peak_memory_mb")}
-        sources = _sources(nb, _number(path))
-        nb.metadata.kie.update(profile="cpu", sources=sources, volatile=volatile)
-        _write(nb, path)
-        results.append(result)
-    _update_readme()
+    try:
+        for path in lessons(names):
+            before = path.read_bytes()
+            nb = execute(path, "cpu", None, progress, out)
+            result = _result(nb, path, "cpu")
+            _refuse_unclean(nb, _number(path))
+            if path.read_bytes() != before:
+                raise BadInput(f"{path.name} was edited while it ran: refresh it again")
+            nb = _committed(nb)
+            volatile = {key: result[key] for key in ("seconds", "peak_memory_mb")}
+            sources = _sources(nb, _number(path))
+            nb.metadata.kie.update(profile="cpu", sources=sources, volatile=volatile)
+            _write(nb, path)
+            results.append(result)
+    finally:  # of the lessons before one that failed, too
+        if results:
+            _update_readme()
     return results
 
 
@@ -440,7 +443,7 @@ def stale(path: Path) -> list[str]:
             "metadata.kie.sources is missing: the notebook was not refreshed"
         )
     elif sources != _sources(nb, _number(path)):
-        reasons.append("a cell or the lesson's cpu profile changed after the refresh")
+        reasons.append("code or the lesson's cpu profile changed after the refresh")
     if "widgets" in nb.metadata:
         reasons.append("the metadata holds widget state")
     if not reasons and _text(_committed(nb)) != path.read_text(encoding="utf-8"):
@@ -531,7 +534,9 @@ def _clean_display(output: NotebookNode, count: int) -> dict:
 
 
 def _sources(nb: NotebookNode, lesson: str) -> str:
-    cells = [[cell.cell_type, cell.source, sorted(_tags(cell))] for cell in nb.cells]
+    """What outputs depend on: code cells and the profile, and no word of the prose."""
+    code = (cell for cell in nb.cells if cell.cell_type == "code")
+    cells = [[cell.source, sorted(_tags(cell))] for cell in code]
     values = _profile("cpu").get(lesson, {})
     text = json.dumps([cells, values], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

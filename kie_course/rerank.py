@@ -92,7 +92,9 @@ class CrossEncoder:
             return []
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        rows = self.tokenizer(texts, add_special_tokens=False, verbose=False)
+        rows = self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
         pieces = dict(zip(texts, rows["input_ids"], strict=True))
         limit = min(self.max_length, models.max_length(self.model)) - 3
         inputs = []

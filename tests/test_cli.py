@@ -634,6 +634,26 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
+def test_a_title_is_written_whatever_the_terminal_knows(desk, monkeypatch):
+    """A terminal of Latin letters; titles too long, without a space, of other signs."""
+    titles = {"long": "x" * 80, "signs": "送货" * 40, "words": "my parcel " * 20}
+    with open("shop/corpus.jsonl", "a", encoding="utf-8") as corpus:
+        for name, title in titles.items():
+            document = {"_id": name, "title": title, "text": f"zebra {name}"}
+            corpus.write(json.dumps(document) + "\n")
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    with start(*words(SEARCH), "zebra", stdout=-1, stderr=-1) as process:
+        out, err = (text.decode("latin-1") for text in process.communicate())
+    assert (process.returncode, err) == (0, "")
+    shown = {line.split()[2]: line.split(maxsplit=3)[3] for line in out.splitlines()}
+    ellipsis = "\\u2026"
+    assert shown["long"] == "x" * 58 + f" {ellipsis}"
+    assert shown["signs"].startswith("\\u9001\\u8d27")
+    assert shown["words"] == "my parcel my parcel my parcel my parcel my parcel my " + (
+        ellipsis
+    )
+
+
 # ----------------------------------------------------- doctor, lessons, corpus, bench
 
 
@@ -1081,11 +1101,13 @@ FROM_ITSELF = {
     "--model of a search": f"{LEARN} --model own --out ./own --overwrite",
     "--first": f"{RERANK} --first own --out own --overwrite",
     "--first, fused": f"{RERANK} --first hybrid:own --out own --overwrite",
+    "--model at home": f"{LEARN} --model=~/own --out own --overwrite",
 }
 
 
 @pytest.mark.parametrize("option", FROM_ITSELF)
-def test_a_run_does_not_clear_what_it_starts_from(option, desk):
+def test_a_run_does_not_clear_what_it_starts_from(option, desk, monkeypatch):
+    monkeypatch.setenv("HOME", str(desk))
     shutil.copytree("tagger" if option == "--model" else "finder", "own")
     before = tree(desk / "own")
     told = refused(*words(FROM_ITSELF[option]))
@@ -1270,7 +1292,11 @@ def test_a_reranker_is_trained_scored_and_searched_by_its_folder(desk, encoder):
     assert len(hits) == 12
     assert scores == sorted(scores, reverse=True)
     before = tree(desk)
-    for other in (INDEX.replace("finder", "judge"), f"{LEARN} --model judge"):
+    for other in (
+        INDEX.replace("finder", "judge"),
+        f"{LEARN} --model judge",
+        f"{RERANK} --first judge",
+    ):
         assert "judge is a re-ranker" in refused(*words(f"{other} --out new"))
     assert tree(desk) == before
     assert "finished run" in refused(*command)

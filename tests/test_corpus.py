@@ -665,6 +665,7 @@ def test_unwanted_types_become_outside(tmp_path_factory, sentences):
     ("text", "message"),
     [
         ("Ann\tB-PER\n\nof\n", ":3: 'of' has no tag"),
+        ("Ann\tB-PER\rsings\tO\r", ":1: a line ends in CR alone"),
         ("Ann\tB-PER\nLee\tPER\n", ":2: tag 'PER' is neither"),
         ("Ann\tI-PER\nof\tO\nRome\tB-LOC\n", ": mixes IOB1 .line 1. and IOB2 .line 3."),
         ("Ann\tB-PER\nof\tO\nRome\tS-LOC\n", ":1: tag 'B-PER' does not fit"),
@@ -730,6 +731,9 @@ def test_bad_beir_file_is_named(beir, name, text, message):
         ('text,category\n"two\nlines",a\n,b\n', ":4: a row without"),
         ("", ": the file is empty"),
         ("text,category\nhello,a\ncaf\udce9,b\n", ":3: not UTF-8"),
+        ("text,category\nhello, world,greeting\n", ":2: too many columns"),
+        ('text,category\n"hello,a\nx,y\n"foo, bar",c\n', ":4: .* a quote left open"),
+        ('text,category\nx,y\n"hello,a\n', ":3: .* a quote left open"),
     ],
 )
 def test_bad_csv_file_is_named(tmp_path, text, message):
@@ -747,8 +751,10 @@ def squad_json(*questions: dict) -> str:
     return json.dumps({"version": "v2.0", "data": [article]})
 
 
-def question(name: str = "q1", text: str = "What is hot?", start: int = 0) -> dict:
-    answers = [{"text": "Tea", "answer_start": start}]
+def question(
+    name: str = "q1", text: str = "What is hot?", start: int = 0, answer: str = "Tea"
+) -> dict:
+    answers = [{"text": answer, "answer_start": start}]
     return {"id": name, "question": text, "answers": answers}
 
 
@@ -766,6 +772,16 @@ def test_small_squad_file_is_read(tmp_path):
         (squad_json(question(start=1)), ": answer 'Tea' of question 'q1'"),
         (squad_json(question(), question()), ": question id 'q1' occurs twice"),
         (squad_json(question(text=" ")), ": question 'q1' is empty"),
+        (squad_json(question(start=-1, answer="")), ": an answer of question 'q1' nee"),
+        (
+            squad_json(question(start="0")),
+            ": an answer of question 'q1' needs a number",
+        ),
+        (squad_json(question(answer=None)), ": an answer of question 'q1' needs"),
+        (
+            squad_json(question()).replace('"Tea is hot."', "null"),
+            ": the context of 'q1' is no text",
+        ),
     ],
 )
 def test_bad_squad_file_is_named(tmp_path, text, message):

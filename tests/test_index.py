@@ -92,6 +92,15 @@ def test_passages_are_the_text_with_special_tokens(encoder):
     assert encoder.passages([]) == []
 
 
+@pytest.mark.parametrize("typed", ["[SEP]", "[PAD]", "[CLS]"])
+def test_special_tokens_that_somebody_typed_are_text(encoder, typed):
+    special = encoder.tokenizer.convert_tokens_to_ids(typed)
+    text = f"see {typed} there"
+    ((window,),) = encoder.passages([text])
+    assert special not in window[1:-1]
+    assert encoder.tokenize([text]) == [window]
+
+
 LONG = {
     "end": "word " * 500 + "The cat sleeps on the warm stove.",
     "none": "word " * 700,

@@ -352,8 +352,8 @@ def add_timing(nb: dict) -> None:
 @pytest.mark.parametrize(
     ("plant", "reason"),
     [
-        (edit_source, "a cell or the lesson's cpu profile changed after the refresh"),
-        (edit_tags, "a cell or the lesson's cpu profile changed after the refresh"),
+        (edit_source, "code or the lesson's cpu profile changed after the refresh"),
+        (edit_tags, "code or the lesson's cpu profile changed after the refresh"),
         (skip_a_count, "the execution counts are not 1 to 9"),
         (add_widget_state, "the metadata holds widget state"),
         (add_widget, "cell 3 holds a widget"),
@@ -371,6 +371,16 @@ def test_a_stale_copy_is_caught(refreshed, tmp_path: Path, plant, reason) -> Non
     copy.write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     (found,) = notebooks.stale(copy)
     assert found.startswith(reason)
+
+
+def test_other_prose_does_not(refreshed, tmp_path: Path) -> None:
+    """No output depends on it: a comma costs nobody five minutes of training."""
+    copy = tmp_path / refreshed[0].name
+    nb = nbformat.reads(refreshed[1], as_version=4)
+    text = next(cell for cell in nb.cells if cell.cell_type == "markdown")
+    text.source += "\n\nOne more sentence."
+    copy.write_text(notebooks._text(nb))
+    assert notebooks.stale(copy) == []
 
 
 def test_another_cpu_profile_makes_a_notebook_stale(

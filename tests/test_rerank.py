@@ -96,6 +96,12 @@ def test_query_and_document_stand_in_one_input(cross):
     assert batch["input_ids"][1].tolist()[-rest:] == [0] * rest
 
 
+def test_a_separator_that_somebody_typed_is_text(cross):
+    ((row,),) = cross.windows([("a [SEP] cat", "the [SEP] stove")])
+    separator = cross.tokenizer.sep_token_id
+    assert [*row.query, *row.window].count(separator) == 2
+
+
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_every_piece_of_a_document_is_read_beside_the_query(asked, length):
     cross = rerank.CrossEncoder(Limit(), "bm25", max_length=16)

@@ -1,8 +1,9 @@
 """Speed and quality side by side, in one run: `kie-course bench`.
 
-Speeds are ratios of wall time on one machine, the recipes interleaved, median of three
-rounds; each round has its own seed, and every recipe is scored, so that a fast one
-cannot be a bad one. Beside it: `speed`, the parts that compare no quality.
+Speeds are ratios of wall time on one machine. Of the trainers: the recipes interleaved,
+median of three rounds; each round has its own seed, and every recipe is scored, so that
+a fast one cannot be a bad one. Kinds of index are compared by recall and size. Beside
+it: `speed`, the parts that compare no quality.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Relevance(Head):
     """One logit, how well a document answers a query, from the mean of all states.
 
     The mean, as the shipped encoder was trained to give a text's meaning there. From
-    the state of `[CLS]`, which it never trained, the loss did not move in an epoch.
+    the state of `[CLS]` alone the loss did not move in an epoch.
     """
 
     recipe = RECIPE

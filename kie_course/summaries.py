@@ -20,7 +20,7 @@ def lead(sentences: Sequence[str]) -> np.ndarray:
 
 
 def centroid(vectors: np.ndarray) -> np.ndarray:
-    """Score unit vectors (sentence, hidden) by their cosine with their mean."""
+    """Score unit vectors (sentence, hidden) by their dot product with their mean."""
     return vectors @ vectors.mean(axis=0)
 
 

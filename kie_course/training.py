@@ -49,7 +49,8 @@ class Settings:
         warmup: share of all steps in which the rate rises.
         weight_decay: not applied to biases, norms and other vectors.
         clip: largest norm of the whole gradient.
-        accumulation: batches whose gradients are summed before a step.
+        accumulation: batches whose gradients are averaged for a step, one as much as
+            another, however many labels it holds.
         patience: evaluations without a new best before stopping; `None`: never stop.
         frozen_layers: encoder layers kept as they are, from the bottom; with 1 or
             more the embeddings are frozen too.
@@ -124,7 +125,9 @@ def length_bucketed(
 
 
 def linear_schedule(step: int, total: int, warmup: float) -> float:
-    """Share of the peak rate at a step: up from 0 in `warmup * total`, then down to 0.
+    """Share of the peak rate at a step: up in `warmup * total` steps, then down to 0.
+
+    No step has rate 0, the first neither: it would be wasted.
 
     Args:
         step: steps taken so far, 0 to `total`.

@@ -210,6 +210,14 @@ def test_no_lesson_holds_an_exercise_that_is_not_declared():
     assert sorted(ids) == sorted(declared)
 
 
+@pytest.mark.parametrize("id", EXERCISES)
+def test_wrong_answers_leave_numpys_warnings_on(id):
+    """A learner's own 0 / 0 is to be heard after `check`."""
+    before = np.geterr()
+    diagnosis.reference.__wrapped__(EXERCISES[id], 20)
+    assert np.geterr() == before
+
+
 # --------------------------------------------------- a weakened check is caught by it
 
 

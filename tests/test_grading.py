@@ -14,7 +14,7 @@ import small_exercises as small
 from kie_course import BadInput, exercises, notebooks
 from kie_course.exercises import child
 from kie_course.exercises.grading import check_file, grade
-from kie_course.exercises.sandbox import Limits
+from kie_course.exercises.sandbox import Limits, run_apart
 from kie_course.exercises.workbook import student_version
 
 COURSE = exercises.EXERCISES
@@ -68,6 +68,10 @@ ANSWERS = {
         "%matplotlib inline\n"
         + body('"""What is the mean?', "Of each column", '"""',
                "return [total(c) / len(table) for c in zip(*table)]"), 2, "right",
+    ),
+    "tries it out at length": (
+        f"import numpy as np\n{REFERENCE}\nfor _ in range(10**9):\n"
+        "    column_means(np.ones((50, 50)).tolist())", 2, "right",
     ),
     "a line that begins with a sign": (
         body("return [total(c) / (9 * len(table)", "    % (8 * len(table)))",
@@ -229,6 +233,14 @@ def test_a_huge_result_is_refused_before_it_is_written_out(huge):
 def test_a_result_is_huge_by_the_sum_of_its_parts():
     outcome = child.call(lambda: ["x" * 2**20] * 16, [])
     assert outcome == {"odd": "result larger than 16 MB"}
+
+
+def test_graded_again_a_set_has_the_same_order():
+    cell = body("return list({str(n) for n in range(9)})")
+    exercise = small.EXERCISES[MEANS]
+    again = [run_apart([cell], exercise, 20, LIMITS).outcomes for _ in range(2)]
+    assert again[0] == again[1]
+    assert len(again[0][0]["value"]) == 9
 
 
 def test_two_workers_are_faster_than_one(tmp_path, capsys):

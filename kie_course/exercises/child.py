@@ -221,7 +221,10 @@ def _follow(statements: Sequence[Statement], target: int, name: str) -> set[int]
     # `memo.update(…)` beside the function; what else it refers to is not followed.
     helpers = {word for word in seen if binders[word]} - {name}
     for i, statement in enumerate(statements):
-        if statement.cell == last.cell and helpers & statement.uses:
+        # One that calls the function, and sets nothing that it needs, only tries it.
+        tries = name in statement.uses
+        tries &= not seen & (statement.binds | statement.changes)
+        if statement.cell == last.cell and helpers & statement.uses and not tries:
             chosen.add(i)
     return chosen
 

@@ -57,8 +57,9 @@ def reference(exercise: Exercise, seed: int) -> Reference:
     for outcome in right:
         if "changed" in outcome or not ("value" in outcome or _is(outcome, legal)):
             raise ValueError(f"the oracle of exercise {exercise.id} gives {outcome}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a wrong answer's 0 / 0, say
+    # A wrong answer's 0 / 0 warns nobody, and what it silences is heard again.
+    with warnings.catch_warnings(), np.errstate():
+        warnings.simplefilter("ignore")
         wrong = {
             answer.name: [call(define(exercise, answer.source), case) for case in cases]
             for answer in exercise.wrong

@@ -203,6 +203,7 @@ def _tape_cases(rng: np.random.Generator) -> list[tuple]:
     add, mul = "add", "mul"
     cases: list[tuple] = [
         ([3], []),
+        ([2, 5], []),
         ([2, 5], [(mul, 0, 1)]),
         ([3], [(mul, 0, 0)]),
         ([2, 3], [(mul, 0, 1), (add, 0, 1)]),  # the product leads nowhere
@@ -324,6 +325,8 @@ def _count_cases(rng: np.random.Generator) -> list[tuple]:
         ([[1, 0, 1], [0, 2, 1]], [[2, 0, 0], [1, 5, 0]]),
         # Exponentials of such logits overflow.
         ([[1000, 998], [0, 3]], [[1, 2], [4, 0]]),
+        # The weight of the second class is too small for a number.
+        ([[1000, -1000], [0, 3]], [[1, 2], [4, 0]]),
         ([[-1000, -1001, -999]], [[1, 0, 3]]),
     ]
     for rows, classes in ((2, 3), (3, 2), (3, 3), (4, 3), (5, 4)):

@@ -188,8 +188,10 @@ import numpy as np
 def soft_get(query, keys, values, default, threshold):
     scores = keys @ query
     scores = np.append(scores - scores.max(), threshold)
-    weights = np.exp(np.minimum(scores, 700))
-    return weights / weights.sum() @ np.vstack([values, default])
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = np.exp(scores)
+        weights = weights / weights.sum()
+    return weights @ np.vstack([values, default])
 """,
             "A shift changes nothing only if every score is shifted, and the threshold "
             "is one of them.",

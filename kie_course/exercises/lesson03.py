@@ -390,6 +390,7 @@ def _own_cases(rng: np.random.Generator) -> list[tuple]:
         ([[3, 4]], [[0, 2], [2, 0], [0, -2]]),
         ([[1, 0, 0, 0], [2, 0, 0, 0]], [[3, 0, 0, 0], [0, 3, 0, 0]]),
         ([[1, 1], [1, 3]], [[3, 4], [6, 8], [5, 0]]),  # refused
+        ([[1, 0]], [[0.1, 0.7], [0.5, 0.5]]),  # of one length, but for rounding
     ]
     for queries, keys, width in ((1, 3, 2), (2, 3, 3), (3, 2, 3), (3, 4, 4), (4, 3, 9)):
         base = rng.integers(1, 6, width)

@@ -738,6 +738,7 @@ def _nats_cases(rng: np.random.Generator) -> list[tuple]:
         ([batch(1, 2, 2, 1)],),
         ([batch(1, 1, 3, 0), nothing],),
         ([far],),
+        ([(np.array([[[1000.0, 999.0]]]), np.array([[0]]))],),
         ([batch(2, 3, 3, 2)],),
         ([batch(2, 3, 4, 2), batch(1, 2, 4, 1)],),
         ([batch(1, 4, 3, 1), batch(2, 2, 3, 1)],),
@@ -856,6 +857,20 @@ NATS = Exercise(
             ),
             "Right for moderate logits, but e to the 1000 is beyond any float: "
             "subtract the largest logit first.",
+        ),
+        Wrong(
+            "log-of-a-rounded-weight",
+            _NATS.replace(
+                "log_p - np.log(np.exp(log_p).sum(axis=-1, keepdims=True))",
+                "np.exp(log_p) / np.exp(log_p).sum(axis=-1, keepdims=True)",
+            ).replace(
+                "losses = -np.take_along_axis(log_p, safe[..., None], axis=-1)[..., 0]",
+                "p = np.take_along_axis(log_p, safe[..., None], axis=-1)[..., 0]\n"
+                '        with np.errstate(divide="ignore"):\n'
+                "            losses = -np.log(np.where(real, p, 1.0))",
+            ),
+            "A weight can be so small that it is rounded to 0, whose logarithm is "
+            "minus infinity: take log p from the logits, not from the softmax.",
         ),
         Wrong(
             "log-of-the-softmax",

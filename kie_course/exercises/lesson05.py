@@ -743,6 +743,9 @@ def _tied_cases(rng: np.random.Generator) -> list[tuple]:
     both = np.array([True, True])
     large = np.array([[900.0]]), np.array([[1.0], [0.5]]), np.zeros(2), np.array([1])
     cases: list[tuple] = [(*large, both)]
+    # So unlikely a word that its weight is no number but 0.
+    state, table = np.array([[-900.0]]), np.array([[1.0], [0.0]])
+    cases.append((state, table, np.zeros(2), np.array([0]), both))
     for tokens, d, size, scale in (
         (1, 1, 2, 1),
         (1, 2, 3, 1),

@@ -167,7 +167,7 @@ BM25 = Exercise(
             "occurrences-for-documents",
             _BM25.replace(
                 "df = sum(word in t + d for t, d in zip(titles, bodies))",
-                "df = min(n, sum((t + d).count(word) for t, d in zip(titles, bodies)))",
+                "df = sum((t + d).count(word) for t, d in zip(titles, bodies))",
             ),
             "df is the number of documents that hold a word; a word that comes three "
             "times in one document is still in one.",
@@ -319,6 +319,8 @@ def _nce_cases(rng: np.random.Generator) -> list[tuple]:
         (two, two, np.array([[True, True], [False, True]]), 0.5),
         # Exponentials of such scores overflow.
         (two * 40, two * 40, np.eye(2, dtype=bool), 0.5),
+        # So far below the others the right weight is no number but 0.
+        (two * 40, two[:, ::-1] * 40 + 0.0, np.eye(2, dtype=bool), 0.5),
         (np.diag([2000.0, 1.0]), np.eye(2), np.eye(2, dtype=bool), 1.0),
     ]
     for pairs in (2, 3, 3, 4, 6):

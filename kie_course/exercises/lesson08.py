@@ -1019,6 +1019,7 @@ def _fact_cases(rng: np.random.Generator) -> list[tuple]:
         ([[job], [place]], [[place], [job]], [[foods, porto], [ada, foods]]),
         ([[job, job]], [[job, job, place]], [[ada, foods, porto]]),
         ([[job]], [[(foods, "works_for", ada)]], [[ada, foods]]),
+        ([[job, job, place]], [[]], [[ada, foods]]),
         ([[job, place], []], [[job], [place]], [[ada, foods], [foods, porto]]),
     ]
     for size in (1, 2, 3, 4):
@@ -1178,6 +1179,7 @@ def _log_cases(rng: np.random.Generator) -> list[tuple]:
             np.array([[0, 0, 0, 0, 0, 1]]),
             1,
         ),
+        (np.array([[[0.0, 800.0]]]), np.array([[0]]), 0),
     ]
     for texts, places, symbols in ((1, 4, 5), (3, 5, 4), (4, 6, 3)):
         logits = rng.normal(size=(texts, places, symbols)).round(2) * 3

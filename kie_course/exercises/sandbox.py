@@ -91,7 +91,8 @@ def _start(folder: str, task: IO, result: IO) -> subprocess.Popen:
     environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment |= {"MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
     return subprocess.Popen(
-        [sys.executable, "-I", "-X", "utf8", child.__file__],
+        # As -I, which would not hear that strings are to hash alike in every run.
+        [sys.executable, "-s", "-P", "-X", "utf8", child.__file__],
         stdin=task,
         stdout=result,
         stderr=subprocess.DEVNULL,

@@ -689,6 +689,7 @@ def _hits(results: Sequence[Mapping[str, Any]]) -> str:
 def _first_words(text: str) -> str:
     """The title, or the beginning where there is none."""
     line = " ".join(text.partition("\n")[0].split())
+    if len(line) <= 60:
+        return line or "(empty)"
     # One long word, or a script without spaces, is cut where it must be.
-    cut = textwrap.shorten(line, 60, placeholder=" …").removesuffix("…") or line[:58]
-    return (cut if cut == line else f"{cut.rstrip()} …") or "(empty)"
+    return (textwrap.shorten(line, 58, placeholder="") or line[:58]) + " …"

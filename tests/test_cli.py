@@ -637,6 +637,7 @@ assert not heavy, heavy
 def test_a_title_is_written_whatever_the_terminal_knows(desk, monkeypatch):
     """A terminal of Latin letters; titles too long, without a space, of other signs."""
     titles = {"long": "x" * 80, "signs": "送货" * 40, "words": "my parcel " * 20}
+    titles["open"] = "Wait for it…"
     with open("shop/corpus.jsonl", "a", encoding="utf-8") as corpus:
         for name, title in titles.items():
             document = {"_id": name, "title": title, "text": f"zebra {name}"}
@@ -648,6 +649,7 @@ def test_a_title_is_written_whatever_the_terminal_knows(desk, monkeypatch):
     shown = {line.split()[2]: line.split(maxsplit=3)[3] for line in out.splitlines()}
     ellipsis = "\\u2026"
     assert shown["long"] == "x" * 58 + f" {ellipsis}"
+    assert shown["open"] == f"Wait for it{ellipsis}"
     assert shown["signs"].startswith("\\u9001\\u8d27")
     assert shown["words"] == "my parcel my parcel my parcel my parcel my parcel my " + (
         ellipsis

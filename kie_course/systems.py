@@ -9,7 +9,8 @@ from kie_course.encoder import named
 from kie_course.ranking import Ranker
 from kie_course.retrieval import Bm25, Dense, Hybrid, Tfidf
 
-KNOWN = ("bm25", "tfidf", "pretrained")
+BY_WORDS = {"bm25": Bm25, "tfidf": Tfidf}
+KNOWN = (*BY_WORDS, "pretrained")
 """Names that are no folders, also where such a folder lies."""
 
 
@@ -34,8 +35,8 @@ def ranker(
     Raises:
         BadInput: no such system or folder.
     """
-    if system in ("bm25", "tfidf"):
-        return {"bm25": Bm25, "tfidf": Tfidf}[system](documents)
+    if system in BY_WORDS:
+        return BY_WORDS[system](documents)
     if rerank.is_reranker(system):
         cross = rerank.load(system, device, bf16)
         first = ranker(cross.first, documents, device, bf16, progress)

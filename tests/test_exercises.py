@@ -183,7 +183,7 @@ def test_lesson_and_declaration_agree(exercise):
 
 
 def defined_in(source):
-    nodes = ast.parse(child._without_magics(source)).body
+    nodes = child._parsed(source).body
     return [name for node in nodes for name in child._names(node)[0]]
 
 

@@ -234,7 +234,7 @@ def _statements(cells: Sequence[str]) -> tuple[list[Statement], list]:
     found, broken = [], []
     for number, source in enumerate(cells):
         try:
-            body = ast.parse(_without_magics(source)).body
+            body = _parsed(source).body
         except SyntaxError as error:
             broken.append((number, f"{error.msg} (line {error.lineno} of its cell)"))
         except (ValueError, RecursionError, MemoryError) as error:
@@ -248,17 +248,18 @@ NO_PYTHON = re.compile(r"\s*(%{1,2}[a-zA-Z].*|!.*|\?{1,2}[\w.]+|[\w.]+\?{1,2})\s
 """A line for IPython or the shell: `%magic`, `!command`, `?name`, `name?`."""
 
 
-def _without_magics(source: str) -> str:
-    """A cell's Python; lines for IPython or the shell become blank."""
+def _parsed(source: str) -> ast.Module:
+    """A cell's Python; lines for IPython or the shell count as blank."""
     lines = source.splitlines()
     if lines and lines[0].startswith("%%"):
         kept = lines[0].startswith(("%%time", "%%capture"))
         lines = ["", *lines[1:]] if kept else []
-    # In a cell that is Python as it stands, such a line is part of a text or a sum.
-    with contextlib.suppress(SyntaxError):
-        ast.parse("\n".join(lines))
-        return "\n".join(lines)
-    return "\n".join("" if NO_PYTHON.fullmatch(line) else line for line in lines)
+    try:
+        return ast.parse("\n".join(lines))
+    except SyntaxError:
+        # Not before: in Python as it stands such a line is part of a text or a sum.
+        kept = ("" if NO_PYTHON.fullmatch(line) else line for line in lines)
+        return ast.parse("\n".join(kept))
 
 
 def _names(node: ast.stmt) -> tuple[set[str], set[str], set[str]]:

@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as `head` does
         _drop_output()
         return 0
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        return _complain("memory ran out: lower --batch-size", 2)
     except OSError as error:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import sys
 import textwrap
 import time
@@ -72,7 +73,7 @@ def _check_out(arguments: argparse.Namespace) -> None:
     runs.check_out(arguments.out, arguments.overwrite)
     for option in ("model", "first"):
         name = str(getattr(arguments, option, None) or "").removeprefix("hybrid:")
-        if name and Path(name).expanduser().resolve() == arguments.out.resolve():
+        if name and Path(os.path.expanduser(name)).resolve() == arguments.out.resolve():
             raise BadInput(
                 f"--out {arguments.out} is the folder of --{option}, which the run "
                 "starts from: choose another folder"
@@ -83,7 +84,7 @@ def _claim(arguments: argparse.Namespace, files: Mapping[str, Path]) -> dict:
     """Begin a run, or go on with it, and give what tells its data from others."""
     read = {
         part: {
-            "name": file.name,
+            "name": file.name.encode("utf-8", "backslashreplace").decode(),
             "bytes": file.stat().st_size,
             "sha256": models.sha256(file),
         }

@@ -183,12 +183,9 @@ class Writer(nn.Module):
                     else f"{value[:40]!r}… is longer than {LONGEST - 1} characters"
                 )
         texts = [spell(text) for text, _ in items]
-        limit = models.max_length(self.base_model)
-        rows = (
-            self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
-            if texts
-            else []
-        )
+        limit = {"truncation": True, "max_length": models.max_length(self.base_model)}
+        limit["split_special_tokens"] = True  # a typed [SEP] is text
+        rows = self.tokenizer(texts, **limit)["input_ids"] if texts else []
         return [
             Pair(row, [*(number[c] for c in value), END])
             for row, (_, value) in zip(rows, items, strict=True)
@@ -250,7 +247,10 @@ class Writer(nn.Module):
 
     @torch.inference_mode()
     def predict(self, texts: Sequence[str]) -> list[dict]:
-        """Write greedily: `{"text", "value", "probability"}` of each text."""
+        """Write greedily: `{"text", "value", "probability"}` of each text.
+
+        What is cut at the longest, before its `END`, has the probability 0.
+        """
         found: list[dict] = [{}] * len(texts)
         for chosen, batch in self.batches(self.encode([(text, "") for text in texts])):
             mask = batch["attention_mask"]
@@ -267,7 +267,7 @@ class Writer(nn.Module):
                 symbols = row[1 : row.index(END) if END in row else None]
                 value = "".join(self.outputs[s - 2] for s in symbols if s != START)
                 found[i] = {"text": texts[i], "value": value}
-                found[i]["probability"] = float(total.exp())
+                found[i]["probability"] = float(total.exp()) if END in row else 0.0
         return found
 
     def evaluate(self, items: Sequence[tuple[str, str]]) -> dict[str, float]:
@@ -347,6 +347,8 @@ def train(
         outputs = sorted({character for _, value in train for character in value})
     writer = Writer(outputs, model, settings)
     pairs = writer.encode(train)
+    if not writer.encode(dev):  # told before the work, as what cannot be written
+        raise BadInput("there is nothing to choose the best epoch on: dev is empty")
     if writer.settings.frozen_layers == writer.config.num_hidden_layers:
         pairs = writer.read_once(pairs)
     writer.history = training.fit(

@@ -24,6 +24,9 @@ from kie_course import BadInput
 from kie_course.encoder import BiEncoder
 from kie_course.ranking import Ranking
 
+QUERIES = 64
+"""Queries searched for at once: each may find every passage of a long document."""
+
 
 @dataclass(frozen=True)
 class Index:
@@ -80,11 +83,15 @@ def nearest(index: Index, queries: np.ndarray, k: int) -> list[Ranking]:
     # So many passages are surely of k documents, even if all of each come first.
     passages = min(k * most, len(index.owners))
     rankings = []
-    for scores, found in zip(*index.vectors.search(queries, passages), strict=True):
-        best: dict[str, float] = {}
-        for score, passage in zip(scores, found, strict=True):
-            best.setdefault(index.ids[index.owners[passage]], float(score))
-        rankings.append(list(best.items())[:k])
+    for start in range(0, len(queries), QUERIES):
+        rows = index.vectors.search(queries[start : start + QUERIES], passages)
+        for scores, found in zip(*rows, strict=True):
+            best: dict[str, float] = {}
+            for score, passage in zip(scores, found, strict=True):
+                best.setdefault(index.ids[index.owners[passage]], float(score))
+                if len(best) == k:
+                    break
+            rankings.append(list(best.items()))
     return rankings
 
 

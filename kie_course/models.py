@@ -25,7 +25,7 @@ from kie_course import BadInput
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 SHIPPED = "all-MiniLM-L6-v2"
 SHIPPED_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -78,7 +78,7 @@ def resolve(name: str | Path | None = None) -> str:
     """
     if name is None or str(name) == SHIPPED:
         return str(shipped_folder())
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # as it is, where nobody is called so
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise BadInput(f"{path} holds no config.json: not a model folder")
@@ -136,6 +136,29 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def config(name: str | Path | None = None) -> PreTrainedConfig:
+    """The settings of a model, see `resolve`.
+
+    Raises:
+        BadInput: the model cannot be found, here or on the hub, or is no BERT. Others
+            count positions from another number, or know no second text.
+    """
+    from transformers import AutoConfig
+
+    source = resolve(name)
+    with quiet():
+        try:
+            found = AutoConfig.from_pretrained(source, local_files_only=_local(source))
+        except (OSError, ValueError) as error:
+            raise _not_loadable(source) from error
+    if found.model_type != "bert":
+        raise BadInput(
+            f"model {source} is of the kind {found.model_type!r}, and the course "
+            "fine-tunes BERT alone: choose such a one"
+        )
+    return found
+
+
 def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTrainedModel:
     """Load weights (safetensors only) into a Transformers class, silently.
 
@@ -145,30 +168,23 @@ def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTraine
         **kwargs: passed to `from_pretrained`, e.g. `num_labels=7`.
 
     Raises:
-        BadInput: the model cannot be found, here or on the hub, or is no BERT. Others
-            count positions from another number, or know no second text.
+        BadInput: see `config`; or the weights are damaged.
     """
     import transformers
     from safetensors import SafetensorError
 
+    config(name)
     source = resolve(name)
-    local = not _hub_is_needed_and_there(source)
     with quiet():
         try:
-            config = transformers.AutoConfig.from_pretrained(
-                source, local_files_only=local
-            )
-            if config.model_type != "bert":
-                raise BadInput(
-                    f"model {source} is of the kind {config.model_type!r}, and the "
-                    "course fine-tunes BERT alone: choose such a one"
-                )
             return getattr(transformers, auto_class).from_pretrained(
-                source, use_safetensors=True, local_files_only=local, **kwargs
+                source,
+                use_safetensors=True,
+                local_files_only=_local(source),
+                dtype="float32",  # also where the file stores 16 bits
+                **kwargs,
             )
-        except BadInput:
-            raise
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise _not_loadable(source) from error
 
 
@@ -186,7 +202,7 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerFast:
             tokenizer = AutoTokenizer.from_pretrained(
                 source,
                 use_fast=True,
-                local_files_only=not _hub_is_needed_and_there(source),
+                local_files_only=_local(source),
             )
         except (OSError, ValueError) as error:
             raise _not_loadable(source) from error
@@ -198,16 +214,16 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _hub_is_needed_and_there(source: str) -> bool:
-    """Whether to ask the hub. Without a network its client would retry for a minute."""
+def _local(source: str) -> bool:
+    """Whether not to ask the hub. Without a network its client would retry a minute."""
     if Path(source).is_dir():
-        return False
+        return True
     from huggingface_hub.constants import ENDPOINT
 
     host = urllib.parse.urlsplit(ENDPOINT).hostname
     with contextlib.suppress(OSError):
-        return bool(urllib.request.getproxies() or socket.getaddrinfo(host, 443))
-    return False
+        return not (urllib.request.getproxies() or socket.getaddrinfo(host, 443))
+    return True
 
 
 @contextlib.contextmanager
@@ -217,11 +233,12 @@ def undamaged(file: Path):
     Raises:
         BadInput: the file is missing or cut, or what it holds does not fit.
     """
+    import torch
     from safetensors import SafetensorError
 
     try:
         yield
-    except BadInput:
+    except (BadInput, torch.OutOfMemoryError):
         raise
     except (
         *(OSError, ValueError, LookupError, TypeError),
@@ -265,7 +282,13 @@ def device(choice: str | None = None) -> torch.device:
             f"choose from {', '.join(n for n, ok in available.items() if ok)}"
         )
     if choice == "cuda":  # of several processes each has its own
-        return torch.device(choice, int(os.environ.get("LOCAL_RANK", 0)))
+        own, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if own >= there:
+            raise BadInput(
+                f"process {own + 1} has no GPU of its own: start {there} at most, or "
+                "add --device cpu"
+            )
+        return torch.device(choice, own)
     return torch.device(choice)
 
 

@@ -25,6 +25,9 @@ from kie_course.data import Sentence
 IGNORE = -100
 """Label of a piece that has none: special tokens, later pieces, padding."""
 
+TAGGER = "BertForTokenClassification"
+"""What the configuration of a tagger is called; that of an encoder alone is not."""
+
 OVERLAP = 64
 """Pieces that neighbouring windows of a long text share."""
 
@@ -105,6 +108,15 @@ def cut_windows(
     ]
 
 
+def _pieces(words: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """The pieces of each word; a typed `[SEP]` is text, no special token."""
+    if not words:
+        return []
+    # One call for all words: WordPiece never looks beyond a word.
+    own = {"add_special_tokens": False, "split_special_tokens": True}
+    return tokenizer(list(words), **own)["input_ids"]
+
+
 def encode(
     sentences: Sequence[Sequence[str]],
     tokenizer: Any,
@@ -125,9 +137,9 @@ def encode(
     """
     limit = max_length - 2
     flat = [word for sentence in sentences for word in sentence]
-    # One call for all words: WordPiece never looks beyond a word.
-    pieces = tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []
-    pieces = [ids[:limit] or [tokenizer.unk_token_id] for ids in pieces]
+    pieces = [
+        ids[:limit] or [tokenizer.unk_token_id] for ids in _pieces(flat, tokenizer)
+    ]
     windows, position = [], 0
     for index, sentence in enumerate(sentences):
         ids = pieces[position : position + len(sentence)]
@@ -299,7 +311,7 @@ def best_labels(shares: torch.Tensor, names: Sequence[str]) -> list[str]:
 def unknown_words(sentences: Sequence[Sequence[str]], tokenizer: Any) -> list[bool]:
     """For each word whether it is, or holds, what the vocabulary does not have."""
     flat = [word for sentence in sentences for word in sentence]
-    pieces = tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []
+    pieces = _pieces(flat, tokenizer)
     return [not ids or tokenizer.unk_token_id in ids for ids in pieces]
 
 
@@ -312,6 +324,8 @@ def load(folder: str | Path, device: str | None = None, bf16: bool = True) -> Ta
     if not Path(folder).is_dir():
         raise BadInput(f"{folder}: no such model folder; train one with ner train")
     model = models.load("AutoModelForTokenClassification", folder)
+    if TAGGER not in (model.config.architectures or ()):
+        raise BadInput(f"{folder} holds no tagger: it has no layer for labels")
     if any(not _is_label(name) for name in model.config.id2label.values()):
         raise BadInput(f"{folder} holds no tagger: its labels are not O, B-… and I-…")
     return Tagger(model.to(models.device(device)), models.load_tokenizer(folder), bf16)
@@ -368,7 +382,7 @@ def train(
     if len(names) == 1:
         raise BadInput("the training data holds no mention: every label is O")
     device = models.device(settings.device)
-    tokenizer = models.load_tokenizer(model)
+    tokenizer, known = models.load_tokenizer(model), models.config(model)
     training.set_seed(settings.seed)  # of the new layer's weights
     network = models.load(
         "AutoModelForTokenClassification",
@@ -377,6 +391,10 @@ def train(
         label2id={name: i for i, name in enumerate(names)},
         ignore_mismatched_sizes=True,  # a tagger that knew other types: its body
     ).to(device)
+    if TAGGER in (known.architectures or ()) and [*known.id2label.values()] != names:
+        # A layer of the same size would stay, and take one type for another.
+        torch.nn.init.normal_(network.classifier.weight, std=known.initializer_range)
+        torch.nn.init.zeros_(network.classifier.bias)
     base = models.origin(model)  # before it could be moved
     tagger = Tagger(network, tokenizer, settings.bf16)
     ids = network.config.label2id

@@ -42,9 +42,11 @@ class RelationClassifier(Classifier):
     def encode(self, items: Sequence[MarkedPair]) -> list[Example]:
         """Mark the mentions; of a text too long for the model the outer ends are cut.
 
+        Of mentions too far apart for the model the middle between them is cut, too.
+
         Raises:
             BadInput: mentions that overlap, are empty, lie outside of their text, or
-                are too far apart for the model.
+                are too long for the model.
         """
         rows, _ = self.pieces([part for pair in items for part in _parts(pair)])
         limit, examples = models.max_length(self.base_model) - 2, []
@@ -54,16 +56,19 @@ class RelationClassifier(Classifier):
             if pair.tail < pair.head:
                 marks = marks[2:] + marks[:2]
             a, b, c, d = marks
+            whole, most = len(between), limit - len(one) - len(other) - len(marks)
+            if whole > most >= 0:
+                between = [*between[: most // 2], *between[whole - most + most // 2 :]]
             inner = [a, *one, b, *between, c, *other, d]
             room = limit - len(inner)
             if room < 0:
                 raise BadInput(
-                    f"{pair.head} and {pair.tail} are too far apart for the model in "
-                    f"{pair.text[:40]!r}…: give mentions that stand closer"
+                    f"{pair.head} and {pair.tail} are too long for the model in "
+                    f"{pair.text[:40]!r}…: give shorter mentions"
                 )
             left = min(len(before), max(room // 2, room - len(after)))
             ids = [*before[len(before) - left :], *inner, *after[: room - left]]
-            cut = len(before) + len(after) > room
+            cut = len(between) < whole or len(before) + len(after) > room
             examples.append(self.example(ids, self.target(pair.label), cut, i))
         return examples
 

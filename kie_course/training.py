@@ -10,6 +10,7 @@ dropout, which each draws for its own rows.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import random
@@ -180,6 +181,16 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
+def _digest(model: torch.nn.Module, batches: Iterator[dict]) -> str:
+    """SHA-256 of the weights that a run starts from, and of all that it learns from."""
+    digest = hashlib.sha256()
+    for tensors in (model.state_dict(), *batches):
+        for name, tensor in tensors.items():
+            raw = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            digest.update(name.encode() + raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def fit(
     model: torch.nn.Module,
     examples: Sequence[Any],
@@ -284,11 +295,14 @@ class _Run:
         self.unread_tokens: int | torch.Tensor = 0
         self.best_weights: dict[str, torch.Tensor] | None = None
 
+        # Of a checkpoint must be known whether it belongs to this run.
+        each = (collate([example]) for example in examples)
+        self.start = _digest(model, each) if folder else ""
+
         set_seed(settings.seed)
         freeze(model, settings.frozen_layers)
         if settings.gradient_checkpointing:
             model.base_model.activation_checkpointing_enable()
-            model.config.use_cache = False  # for decoders; it would warn
         device = models.device(settings.device)
         if device.type == "cpu":
             keep_freed_memory()
@@ -437,7 +451,11 @@ class _Run:
 
     def _identity(self) -> dict:
         """What must be equal for a run to go on from a checkpoint."""
-        return {"settings": asdict(self.settings), "examples": len(self.examples)}
+        return {
+            "settings": asdict(self.settings),
+            "start": self.start,
+            "processes": self.accelerator.num_processes,
+        }
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint, if there is one."""
@@ -451,8 +469,9 @@ class _Run:
         state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
         if any(state[key] != value for key, value in self._identity().items()):
             raise BadInput(
-                f"{self.checkpoint.parent} holds an interrupted run with other "
-                "settings or data: repeat its settings, or start anew with --overwrite"
+                f"{self.checkpoint.parent} holds a run with other settings, data, "
+                "model or number of processes: repeat them, or start anew with "
+                "--overwrite"
             )
         self.accelerator.load_state(str(self.checkpoint))
         if (self.checkpoint / "best.safetensors").is_file():
@@ -481,7 +500,7 @@ class _Run:
         return self
 
     def __exit__(self, *_) -> None:
-        """Leave nothing of the run on the model, also where somebody stopped it."""
+        """Leave only what is frozen of the run on the model, also if it was stopped."""
         if self.counter:
             self.counter.remove()
         if self.settings.gradient_checkpointing:

@@ -579,6 +579,32 @@ def test_an_interruption_gets_one_line(monkeypatch):
     assert kie("data", "stats") == (130, "", "kie-course: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    "words_of_torch",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate "
+        "memory: you tried to allocate 8000000000000 bytes.",
+    ],
+)
+def test_too_little_memory_gets_one_line(words_of_torch, monkeypatch):
+    def fail():
+        raise RuntimeError(words_of_torch)
+
+    monkeypatch.setattr(corpus, "statistics_table", fail)
+    said = "kie-course: memory ran out: lower --batch-size\n"
+    assert kie("data", "stats") == (2, "", said)
+
+
+def test_a_defect_is_not_taken_for_too_little_memory(monkeypatch):
+    def fail():
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(corpus, "statistics_table", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        kie("data", "stats")
+
+
 # ------------------------------------------------------------------------------ help
 
 

@@ -160,6 +160,7 @@ def test_without_an_end_it_stops_at_the_longest(untrained):
     with torch.no_grad():
         untrained.decoder["answer"].bias[END] += 1e4
     assert len(row["value"]) <= LONGEST
+    assert row["probability"] == 0.0
 
 
 def test_states_that_were_read_once_are_those_of_the_encoder(untrained):
@@ -218,4 +219,16 @@ def test_bad_input(writer, tmp_path):
     with pytest.raises(BadInput, match="holds no writer"):
         Writer.load(tmp_path)
     with pytest.raises(BadInput, match="nothing to train on"):
-        generation.train([], ITEMS, outputs="E", settings=CPU, progress=False)
+        generation.train([], ITEMS, outputs="EUR 12347", settings=CPU, progress=False)
+
+
+@pytest.mark.parametrize("dev", [[], [("3 to 4 euros", "EUR 3-4")]])
+def test_a_dev_set_that_cannot_be_scored_is_told_before_the_work(dev, monkeypatch):
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(BadInput, match=r"dev is empty|cannot be written"):
+        generation.train(ITEMS, dev, settings=CPU, progress=False)
+
+
+def test_special_tokens_that_somebody_typed_are_text(untrained):
+    (pair,) = untrained.encode([("3 [SEP] euros", "EUR 3")])
+    assert untrained.tokenizer.sep_token_id not in pair.input_ids[1:-1]

@@ -128,6 +128,16 @@ def test_a_document_scores_as_its_best_passage(encoder, k):
     assert (first, second) == ("end", "middle")
 
 
+def test_many_queries_are_searched_a_few_at_a_time(encoder, monkeypatch):
+    monkeypatch.setattr(index, "QUERIES", 2)
+    dense = retrieval.Dense(encoder, LONG)
+    queries = ["cat", "bells", "train", "word", "noon"]
+    alone = [dense.rank([query], 3)[0] for query in queries]
+    for one, other in zip(dense.rank(queries, 3), alone, strict=True):
+        assert dict(one) == pytest.approx(dict(other), abs=1e-6)
+    assert all(len(ranking) == 3 for ranking in alone)
+
+
 # --------------------------------------------------------------------------- on disk
 
 NOUNS = (

@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import encoder_folder
 from transformers import RobertaConfig, RobertaModel
 from transformers.utils import logging
@@ -110,7 +112,9 @@ def test_hub_name_without_a_hub_is_one_clear_error(name):
             use()
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "~/nowhere", "a/b/c", "/nowhere"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "~/nowhere", "~nobody/nowhere", "a/b/c", "/nowhere"]
+)
 def test_path_to_nowhere_is_refused(name):
     with pytest.raises(BadInput, match=r"nowhere|a/b/c"):
         models.load("AutoModel", name)
@@ -133,6 +137,21 @@ def test_another_kind_of_encoder_is_refused(tmp_path):
     RobertaModel(RobertaConfig(num_hidden_layers=1, **shape)).save_pretrained(tmp_path)
     with pytest.raises(BadInput, match="of the kind 'roberta', and the course"):
         models.load("AutoModel", tmp_path, add_pooling_layer=False)
+
+
+def test_weights_stored_in_16_bits_are_computed_with_in_32(tmp_path):
+    encoder_folder(tmp_path)
+    models.load("AutoModel", tmp_path).half().save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.float16}
+    assert models.load("AutoModel", tmp_path).dtype == torch.float32
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(tmp_path):
+    file = encoder_folder(tmp_path) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_size": 32}))
+    with pytest.raises(BadInput, match=f"model {tmp_path} is damaged"):
+        models.load("AutoModel", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +185,21 @@ def test_device_is_the_best_one_or_the_one_asked_for(monkeypatch):
         (False, False, "cpu"),
     ]:
         monkeypatch.setattr(torch.cuda, "is_available", lambda here=cuda: here)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda here=mps: here)
         assert models.device().type == best
         assert models.device("cpu") == CPU
         assert models.device(best).type == best
+
+
+def test_each_process_has_a_gpu_of_its_own_or_is_told_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert models.device("cuda") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(BadInput, match="process 3 has no GPU of its own: start 2"):
+        models.device("cuda")
 
 
 @pytest.mark.parametrize("choice", ["cuda", "mps", "quantum", ""])

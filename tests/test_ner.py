@@ -1,6 +1,7 @@
 """Named entities: alignment, windows, scores, and a small tagger trained for real."""
 
 import collections
+import contextlib
 import itertools
 import json
 import random
@@ -526,6 +527,38 @@ def test_folder_without_a_tagger_is_refused(tmp_path, tiny_folder):
         ner.load(tmp_path / "nowhere")
     with pytest.raises(BadInput, match="holds no tagger"):
         ner.load(tiny_folder)
+
+
+def test_an_encoder_that_was_a_tagger_is_none(tagger, tmp_path):
+    """Its configuration still has the names of the labels; the layer is gone."""
+    tagger.save(tmp_path)
+    models.load("AutoModel", tmp_path).save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match="holds no tagger: it has no layer"):
+        ner.load(tmp_path)
+
+
+def test_equally_many_other_types_get_a_new_layer(tagger, tmp_path, monkeypatch):
+    tagger.save(tmp_path)
+    seen = []
+    monkeypatch.setattr(training, "fit", lambda model, *_, **__: seen.append(model))
+    for kinds in (("LOC", "PER"), ("ANIMAL", "PLANT")):
+        rows = [Sentence(["a", "b"], [f"B-{kind}" for kind in kinds])] * 2
+        with contextlib.suppress(AttributeError):  # there is no history
+            ner.train(rows, rows, model=tmp_path, progress=False)
+    same, other = (model.classifier.weight for model in seen)
+    torch.testing.assert_close(same, tagger.model.classifier.weight)
+    assert other.shape == same.shape
+    assert not torch.allclose(other, same)
+    assert other.std() < 0.05
+
+
+@pytest.mark.parametrize("typed", ["[SEP]", "[MASK]", "[UNK]"])
+def test_special_tokens_that_somebody_typed_are_words(typed):
+    tokenizer = models.load_tokenizer()
+    (window,) = ner.encode([["see", typed, "there"]], tokenizer, 64)
+    special = tokenizer.convert_tokens_to_ids(typed)
+    assert special not in window.input_ids[1:-1]
+    assert ner.unknown_words([["see", typed]], tokenizer) == [False, False]
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=80), st.integers(0, 99))

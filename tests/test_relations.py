@@ -133,6 +133,18 @@ def test_long_text_loses_its_outer_ends_and_neither_mention(untrained, place):
     assert "[E1] ada [/E1] met [E2] bob [/E2]" in shown
 
 
+@pytest.mark.parametrize("ends", [0, 300])
+def test_mentions_far_apart_lose_what_is_in_the_middle(untrained, ends):
+    text = "x " * ends + "Ada first " + "x " * 600 + "last Bob" + " x" * ends
+    a, b = text.index("Ada"), text.index("Bob")
+    near = MarkedPair("Ada met Bob", (0, 3), (8, 11))
+    far, other = untrained.encode([MarkedPair(text, (a, a + 3), (b, b + 3)), near])
+    assert (len(far), far.cut, other.cut) == (512, True, False)
+    shown = " ".join(untrained.tokenizer.convert_ids_to_tokens(far.input_ids))
+    assert shown.startswith("[CLS] [E1] ada [/E1] first x")
+    assert shown.endswith("x last [E2] bob [/E2] [SEP]")
+
+
 @pytest.mark.parametrize(
     ("text", "head", "tail", "message"),
     [
@@ -140,7 +152,7 @@ def test_long_text_loses_its_outer_ends_and_neither_mention(untrained, place):
         ("Ada met Bob", (0, 3), (8, 12), "no two mentions"),
         ("Ada met Bob", (3, 3), (8, 11), "no two mentions"),
         ("Ada met Bob", (-3, 3), (8, 11), "no two mentions"),
-        ("Ada " + "x " * 600 + "Bob", (0, 3), (1204, 1207), "too far apart"),
+        ("a " * 600 + "met Bob", (0, 1199), (1204, 1207), "too long for the model"),
     ],
 )
 def test_bad_pair_is_an_error(untrained, text, head, tail, message):

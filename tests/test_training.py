@@ -1,5 +1,6 @@
 """The loop that every recipe shares: batches, rates, steps, best weights, resuming."""
 
+import contextlib
 import json
 import math
 import pickle
@@ -672,10 +673,39 @@ def test_interrupted_run_with_other_settings_is_refused(other, tmp_path):
     run = replace(CPU, checkpoint_every=4)
     with pytest.raises(Killed):
         fit_until(6, tmp_path, run)
-    with pytest.raises(BadInput, match=r"other settings or data.*--overwrite"):
+    with pytest.raises(BadInput, match=r"other settings, data.*--overwrite"):
         fit_until(0, tmp_path, replace(run, **other))
-    with pytest.raises(BadInput, match="other settings or data"):
-        fit(token_classifier(), examples()[1:], run, folder=tmp_path)
+
+
+def other_examples() -> list[list[int]]:
+    first, *rest = examples()
+    return [[*first[:-1], first[-1] % 19 + 1], *rest]
+
+
+@pytest.mark.parametrize("moment", [0, 6], ids=["finished", "interrupted"])
+def test_a_run_from_other_weights_or_data_is_never_taken_for_this_one(moment, tmp_path):
+    with contextlib.suppress(Killed):
+        fit_until(moment, tmp_path, replace(CPU, checkpoint_every=4))
+    run = replace(CPU, checkpoint_every=4)
+    other = token_classifier()
+    with torch.no_grad():
+        other.classifier.bias[0] += 1.0
+    for model, rows in [
+        (token_classifier(), examples()[1:]),
+        (token_classifier(), other_examples()),
+        (other, examples()),
+    ]:
+        with pytest.raises(BadInput, match="other settings, data, model"):
+            fit(model, rows, run, folder=tmp_path)
+
+
+def test_another_number_of_processes_does_not_go_on(tmp_path):
+    with pytest.raises(Killed):
+        fit_until(6, tmp_path, replace(CPU, checkpoint_every=4))
+    file = tmp_path / "checkpoint" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"processes": 2}))
+    with pytest.raises(BadInput, match="number of processes"):
+        fit_until(0, tmp_path, replace(CPU, checkpoint_every=4))
 
 
 def test_checkpoints_leave_one_folder(tmp_path):

@@ -825,7 +825,7 @@ FUSION = Exercise(
     title="Reciprocal rank fusion, with trust",
     points=1,
     idea=(
-        "Ranks can be added where scores cannot; what two systems find rises, and a "
+        "Ranks can be added without any scaling; what two systems find rises, and a "
         "better system has more votes."
     ),
     function="fuse_ranks",
@@ -861,8 +861,8 @@ FUSION = Exercise(
         Wrong(
             "constant-forgotten",
             _FUSION.replace("(constant + rank)", "rank"),
-            "Without the constant, one first place beats two second ones: the constant "
-            "softens the top.",
+            "Without the constant, one first place weighs as much as two second ones: "
+            "the constant softens the top.",
         ),
         Wrong(
             "averaged-over-finders",

@@ -18,7 +18,7 @@ MARGINS: dict[str, list[tuple[str, str, float]]] = {
     "01": [
         ("names/bm25", "names/lsa_100", 0.03),
         ("topics/nmi_lsa", "topics/nmi_lda", 0.1),
-        ("perplexity/none", "perplexity/completion_best", 100),
+        ("perplexity/none", "perplexity/completion_best", 10),
         ("perplexity/library_best", "perplexity/none", 1000),
         ("test/encoder", "test/BM25", 0.06),
         ("test/BM25", "test/LDA", 0.2),

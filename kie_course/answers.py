@@ -71,9 +71,8 @@ class Reader(Head):
         """Every state, (batch, piece, hidden)."""
         return hidden
 
-    def forward(self, input_ids, attention_mask, token_type_ids) -> torch.Tensor:
+    def allowed(self, logits, input_ids, token_type_ids) -> torch.Tensor:
         """Logits (batch, piece, end); minus infinity where no answer can be."""
-        logits = super().forward(input_ids, attention_mask, token_type_ids)
         may = (token_type_ids == 1) & (input_ids != self.tokenizer.sep_token_id)
         may[:, 0] = True  # [CLS]: there is no answer here
         return logits.masked_fill(~may.unsqueeze(-1), -torch.inf)

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 0
     except RuntimeError as error:
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+        if not models.out_of_memory(error):
             raise
         return _complain("memory ran out: lower --batch-size", 2)
     except OSError as error:

@@ -5,7 +5,6 @@ Taught in lesson 07.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -90,29 +89,16 @@ class BiEncoder:
 
         Special tokens are included, so a window has `limit` ids at most.
         """
-        if not texts:
-            return []
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        rows = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            verbose=False,
-        )
         return [
             [[start, *window, end] for window in cut(ids, self.limit - 2)]
-            for ids in rows["input_ids"]
+            for ids in models.pieces(self.tokenizer, texts)["input_ids"]
         ]
 
     def fingerprint(self) -> str:
         """SHA-256 of weights and settings; the tokenizer is taken as theirs."""
         settings = [self.normalize, self.limit, OVERLAP]
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            # As bytes: NumPy does not know bfloat16.
-            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return models.digest([self.model.state_dict()], settings)
 
     def embed(self, ids: torch.Tensor, mask: torch.Tensor, model=None) -> torch.Tensor:
         """Vectors (batch, hidden) of padded word-piece ids (batch, token)."""

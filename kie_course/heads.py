@@ -120,26 +120,22 @@ class Head(torch.nn.Module):
         read = self.dropout(self.states(hidden, input_ids, attention_mask).float())
         # In bfloat16 close choices would tie: the small last product keeps 32 bits.
         with torch.autocast(read.device.type, enabled=False):
-            return self.linear(read)
+            return self.allowed(self.linear(read), input_ids, token_type_ids)
 
     def states(self, hidden, input_ids, attention_mask) -> torch.Tensor:
         """What the linear layer reads: the mean of the real pieces, (batch, hidden)."""
         return mean_pool(hidden, attention_mask)
+
+    def allowed(self, logits, input_ids, token_type_ids) -> torch.Tensor:
+        """Logits, minus infinity where nothing can be chosen; of classes all can."""
+        return logits
 
     def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list]]:
         """Word-piece ids of texts, and their characters, without special tokens.
 
         A `[SEP]` or `[E1]` that somebody has typed is text, no special token.
         """
-        if not texts:
-            return [], []
-        rows = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,  # what is too long for the model is cut later
-        )
+        rows = models.pieces(self.tokenizer, texts, return_offsets_mapping=True)
         return rows["input_ids"], rows["offset_mapping"]
 
     def example(

@@ -11,15 +11,17 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kie_course import BadInput
 
@@ -185,6 +187,8 @@ def load(auto_class: str, name: str | Path | None = None, **kwargs) -> PreTraine
                 **kwargs,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            if out_of_memory(error):
+                raise
             raise _not_loadable(source) from error
 
 
@@ -214,6 +218,44 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def pieces(tokenizer: Any, texts: Iterable[str], **more) -> Mapping[str, list]:
+    """Word pieces of texts, without special tokens: a typed `[SEP]` is text.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        texts: of any length; whoever calls cuts what is too long for the model.
+        **more: what else is asked of the tokenizer: `return_offsets_mapping=True`.
+
+    Returns:
+        `input_ids`, and `offset_mapping` if asked for: a list for each text.
+    """
+    texts = list(texts)
+    if not texts:
+        return {"input_ids": [], "offset_mapping": []}  # a tokenizer would fail
+    own = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    return tokenizer(texts, **own, **more)
+
+
+def digest(parts: Iterable[Mapping[str, torch.Tensor]], settings: Any = None) -> str:
+    """SHA-256 of settings and of tensors with their names, such as a model's state."""
+    import torch
+
+    found = hashlib.sha256(json.dumps(settings).encode())
+    for part in parts:
+        for name, tensor in sorted(part.items()):
+            found.update(name.encode())
+            # As bytes: NumPy does not know bfloat16.
+            found.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch had too little memory; on a CPU only its words tell."""
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "allocate memory")
+    )
+
+
 def _local(source: str) -> bool:
     """Whether not to ask the hub. Without a network its client would retry a minute."""
     if Path(source).is_dir():
@@ -233,17 +275,18 @@ def undamaged(file: Path):
     Raises:
         BadInput: the file is missing or cut, or what it holds does not fit.
     """
-    import torch
     from safetensors import SafetensorError
 
     try:
         yield
-    except (BadInput, torch.OutOfMemoryError):
+    except BadInput:
         raise
     except (
         *(OSError, ValueError, LookupError, TypeError),
         *(RuntimeError, SafetensorError),  # weights of another shape, or cut
     ) as error:
+        if out_of_memory(error):
+            raise
         raise BadInput(f"{file} is damaged: train the model again") from error
 
 

@@ -108,15 +108,6 @@ def cut_windows(
     ]
 
 
-def _pieces(words: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    """The pieces of each word; a typed `[SEP]` is text, no special token."""
-    if not words:
-        return []
-    # One call for all words: WordPiece never looks beyond a word.
-    own = {"add_special_tokens": False, "split_special_tokens": True}
-    return tokenizer(list(words), **own)["input_ids"]
-
-
 def encode(
     sentences: Sequence[Sequence[str]],
     tokenizer: Any,
@@ -137,9 +128,9 @@ def encode(
     """
     limit = max_length - 2
     flat = [word for sentence in sentences for word in sentence]
-    pieces = [
-        ids[:limit] or [tokenizer.unk_token_id] for ids in _pieces(flat, tokenizer)
-    ]
+    # One call for all words: WordPiece never looks beyond a word.
+    pieces = models.pieces(tokenizer, flat)["input_ids"]
+    pieces = [ids[:limit] or [tokenizer.unk_token_id] for ids in pieces]
     windows, position = [], 0
     for index, sentence in enumerate(sentences):
         ids = pieces[position : position + len(sentence)]
@@ -311,7 +302,7 @@ def best_labels(shares: torch.Tensor, names: Sequence[str]) -> list[str]:
 def unknown_words(sentences: Sequence[Sequence[str]], tokenizer: Any) -> list[bool]:
     """For each word whether it is, or holds, what the vocabulary does not have."""
     flat = [word for sentence in sentences for word in sentence]
-    pieces = _pieces(flat, tokenizer)
+    pieces = models.pieces(tokenizer, flat)["input_ids"]
     return [not ids or tokenizer.unk_token_id in ids for ids in pieces]
 
 

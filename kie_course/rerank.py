@@ -88,14 +88,10 @@ class CrossEncoder:
 
         A query takes half of an input at most.
         """
-        if not pairs:
-            return []
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        rows = self.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        pieces = dict(zip(texts, rows["input_ids"], strict=True))
+        rows = models.pieces(self.tokenizer, texts)["input_ids"]
+        pieces = dict(zip(texts, rows, strict=True))
         limit = min(self.max_length, models.max_length(self.model)) - 3
         inputs = []
         for query, document in pairs:

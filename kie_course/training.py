@@ -10,7 +10,6 @@ dropout, which each draws for its own rows.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import random
@@ -18,7 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -181,16 +180,6 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def _digest(model: torch.nn.Module, batches: Iterator[dict]) -> str:
-    """SHA-256 of the weights that a run starts from, and of all that it learns from."""
-    digest = hashlib.sha256()
-    for tensors in (model.state_dict(), *batches):
-        for name, tensor in tensors.items():
-            raw = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            digest.update(name.encode() + raw.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def fit(
     model: torch.nn.Module,
     examples: Sequence[Any],
@@ -295,9 +284,9 @@ class _Run:
         self.unread_tokens: int | torch.Tensor = 0
         self.best_weights: dict[str, torch.Tensor] | None = None
 
-        # Of a checkpoint must be known whether it belongs to this run.
-        each = (collate([example]) for example in examples)
-        self.start = _digest(model, each) if folder else ""
+        # A checkpoint must tell whether it is of these weights and these examples.
+        begun = chain([model.state_dict()], (collate([e]) for e in examples))
+        self.start = models.digest(begun) if folder else None
 
         set_seed(settings.seed)
         freeze(model, settings.frozen_layers)
@@ -467,7 +456,7 @@ class _Run:
         if not (self.checkpoint / "run.json").is_file():
             return False
         state = json.loads((self.checkpoint / "run.json").read_text(encoding="utf-8"))
-        if any(state[key] != value for key, value in self._identity().items()):
+        if any(state.get(key) != value for key, value in self._identity().items()):
             raise BadInput(
                 f"{self.checkpoint.parent} holds a run with other settings, data, "
                 "model or number of processes: repeat them, or start anew with "

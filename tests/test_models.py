@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import encoder_folder
-from transformers import RobertaConfig, RobertaModel
+from transformers import BertModel, RobertaConfig, RobertaModel
 from transformers.utils import logging
 
 from kie_course import BadInput, models
@@ -169,6 +169,21 @@ def test_damaged_model_folder_is_refused(file, load, damage, tmp_path):
     path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
     with pytest.raises(BadInput, match=f"model {tmp_path} is damaged"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_too_little_memory_is_no_damage(words, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError(words)
+
+    encoder_folder(tmp_path)
+    monkeypatch.setattr(BertModel, "from_pretrained", fail)
+    with pytest.raises(RuntimeError, match=words):
+        models.load("AutoModel", tmp_path)
+    with pytest.raises(RuntimeError, match=words), models.undamaged(tmp_path):
+        fail()
 
 
 def test_longest_input_is_the_models_own():

@@ -703,9 +703,12 @@ def test_another_number_of_processes_does_not_go_on(tmp_path):
     with pytest.raises(Killed):
         fit_until(6, tmp_path, replace(CPU, checkpoint_every=4))
     file = tmp_path / "checkpoint" / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"processes": 2}))
-    with pytest.raises(BadInput, match="number of processes"):
-        fit_until(0, tmp_path, replace(CPU, checkpoint_every=4))
+    state = json.loads(file.read_text())
+    older = {key: state[key] for key in ("step", "history", "settings")}
+    for other in (state | {"processes": 2}, older):
+        file.write_text(json.dumps(other))
+        with pytest.raises(BadInput, match="number of processes"):
+            fit_until(0, tmp_path, replace(CPU, checkpoint_every=4))
 
 
 def test_checkpoints_leave_one_folder(tmp_path):
